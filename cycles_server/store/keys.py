@@ -1,0 +1,153 @@
+"""Every Redis key name is made here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cycles_server.store.layout import Layout, ReferenceLayout
+
+API_KEY_PREFIX_LENGTH = 14
+"""How many characters of an API key's secret name it in ``apikey:lookup:{prefix}``."""
+
+_TENANT_CACHE_SIZE = 10_000
+
+_RESERVATION = "reservation:res_"
+_INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
+
+
+class BucketKeys:
+    """The key names under one tag: what a sweep over many tenants works on."""
+
+    __slots__ = ("audit_index", "budget_prefix", "quarantine", "reservation_prefix", "tag", "ttl")
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.ttl = f"{tag}reservation:ttl"
+        self.quarantine = f"{tag}reservation:quarantine"
+        self.reservation_prefix = tag + _RESERVATION
+        self.budget_prefix = f"{tag}budget:"
+        self.audit_index = f"{tag}audit:logs:_all"
+
+    def reservation(self, reservation_id: str) -> str:
+        return self.reservation_prefix + reservation_id
+
+
+class TenantKeys(BucketKeys):
+    """The key names of one tenant."""
+
+    __slots__ = (
+        "_idem",
+        "_idem_hash",
+        "audit_tenant_index",
+        "budgets",
+        "event_prefix",
+        "index",
+        "record",
+        "tenant",
+    )
+
+    def __init__(self, tenant: str, tag: str) -> None:
+        super().__init__(tag)
+        self.tenant = tenant
+        self.record = f"{tag}tenant:{tenant}"
+        self.budgets = f"{tag}budgets:{tenant}"
+        self.index = f"{tag}{_INDEX}{tenant}{_INDEX_END}"
+        self.event_prefix = f"{tag}event:evt_"
+        self.audit_tenant_index = f"{tag}audit:logs:{tenant}"
+        self._idem = f"{tag}idem:{tenant}:"
+        # Not below `idem:`: there a client's own key that ends in ":hash" would meet it.
+        self._idem_hash = f"{tag}cycles:idemhash:{tenant}:"
+
+    def api_key(self, key_id: str) -> str:
+        return f"{self.tag}apikey:{key_id}"
+
+    def api_keys(self) -> str:
+        return f"{self.tag}apikeys:{self.tenant}"
+
+    def budget(self, scope: str, unit: str) -> str:
+        return f"{self.budget_prefix}{scope}:{unit}"
+
+    def event(self, event_id: str) -> str:
+        return self.event_prefix + event_id
+
+    def audit_entry(self, log_id: str) -> str:
+        return f"{self.tag}audit:log:{log_id}"
+
+    def idempotency(self, operation: str, key: str) -> str:
+        """``operation``: ``reserve``, ``decide`` or ``event``."""
+        return f"{self._idem}{operation}:{key}"
+
+    def idempotency_hash(self, operation: str, key: str) -> str:
+        """The request hash beside a decision, which has no record of its own to hold it."""
+        return f"{self._idem_hash}{operation}:{key}"
+
+    def idempotency_prefix(self, operation: str) -> str:
+        return f"{self._idem}{operation}:"
+
+    def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
+        """The scope and unit that a budget's key names."""
+        scope, _, unit = budget_key[len(self.budget_prefix) :].rpartition(":")
+        return scope, unit
+
+
+class Keys:
+    """Key names for a layout; names of a tenant by :meth:`tenant`."""
+
+    tenants = "tenants"
+
+    def __init__(self, layout: Layout | None = None) -> None:
+        self.layout: Layout = layout or ReferenceLayout()
+        self._tenants: dict[str, TenantKeys] = {}
+
+    def tenant(self, tenant: str) -> TenantKeys:
+        keys = self._tenants.get(tenant)
+        if keys is None:
+            if len(self._tenants) >= _TENANT_CACHE_SIZE:
+                self._tenants.clear()
+            keys = self._tenants[tenant] = TenantKeys(tenant, self.layout.tag(tenant))
+        return keys
+
+    def buckets(self) -> Sequence[BucketKeys]:
+        """One set of names for each tag; a single one in the reference layout."""
+        return [BucketKeys(tag) for tag in self.layout.tags()]
+
+    def buckets_of_id(self, record_id: str) -> Sequence[BucketKeys]:
+        return [BucketKeys(tag) for tag in self.layout.tags_of_id(record_id)]
+
+    @staticmethod
+    def api_key_lookup(secret: str) -> str:
+        return f"apikey:lookup:{secret[:API_KEY_PREFIX_LENGTH]}"
+
+    @staticmethod
+    def lease(job: str) -> str:
+        return f"cycles:lease:{job}"
+
+    @staticmethod
+    def rate_limit(address: str, window: int) -> str:
+        return f"cycles:rate:{address}:{window}"
+
+    @staticmethod
+    def evidence(prefix: str, evidence_id: str) -> str:
+        """``prefix``: the setting EVIDENCE_STORE_KEY_PREFIX."""
+        return prefix + evidence_id
+
+    def reservation_pattern(self) -> str:
+        """A SCAN pattern for the records of every reservation."""
+        return self._any_tag() + _RESERVATION + "*"
+
+    @staticmethod
+    def reservation_id(key: str) -> str:
+        """The id in a key that :meth:`reservation_pattern` found."""
+        return key.partition(_RESERVATION)[2]
+
+    def index_pattern(self) -> str:
+        """A SCAN pattern for the indexes of every tenant."""
+        return f"{self._any_tag()}{_INDEX}*{_INDEX_END}"
+
+    @staticmethod
+    def index_tenant(key: str) -> str:
+        """The tenant of a key that :meth:`index_pattern` found."""
+        return key.partition(_INDEX)[2].removesuffix(_INDEX_END)
+
+    def _any_tag(self) -> str:
+        return "" if self.layout.tags() == ("",) else "{*}"

@@ -1,0 +1,81 @@
+#!lua
+-- commit: charge what was really used, and give back the rest of the hold.
+--
+-- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
+-- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
+--       6 key prefix of budgets (which ones, the reservation says)
+--       7 reservation id                           8 idempotency key   9 request hash
+--       10 actual amount   11 its unit             12 metrics JSON, or ''
+--       13 metadata JSON, or ''
+-- Answers
+--   OK or REPLAY, charged, estimate, unit, scopes (JSON array), balances, policy, debt
+--   STALE                     the credential must be read again
+--   ERROR, code [, unit of the estimate, scopes]
+-- @include call
+-- @include amounts
+-- @include budgets
+-- @include holders
+-- @include charge
+
+local KEPT_MS = 2592000000
+
+-- 1. Who asks, for what, and was it asked before?
+if credential_stale() then return {'STALE'} end
+local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
+  'expires_at', 'grace_ms', 'overage_policy', 'affected_scopes', 'budgeted_scopes',
+  'committed_idempotency_key', 'committed_payload_hash', 'charged_amount', 'commit_balances',
+  'debt_incurred')
+local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
+if not state then return {'ERROR', 'NOT_FOUND'} end
+if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
+local scopes_json = row[9] or row[8] or '[]'
+
+local mismatch = false
+if state == 'COMMITTED' and row[10] == ARGV[8] then
+  -- Without balances the commit was another server's, whose hash ours cannot reproduce.
+  if row[11] == ARGV[9] or not row[13] then
+    return {'REPLAY', row[12] or '0', estimate_text, unit, scopes_json, row[13] or '', row[7] or '',
+      row[14] or '0'}
+  end
+  mismatch = true
+end
+local guard = guarded()
+if guard then return guard end
+if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
+
+-- 2. May it be charged?
+if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATION_FINALIZED'} end
+local lapses = tonumber(row[5]) and tonumber(row[6] or '0')
+if not lapses then return {'ERROR', 'CORRUPT_RESERVATION'} end
+if state ~= 'ACTIVE' or now > tonumber(row[5]) + lapses then
+  return {'ERROR', 'RESERVATION_EXPIRED'}
+end
+if unit ~= ARGV[11] then return {'ERROR', 'UNIT_MISMATCH', unit, scopes_json} end
+
+local policy = row[7] or 'ALLOW_IF_AVAILABLE'
+local budgets = held_budgets(ARGV[6], holding_scopes(row[8] or '', row[9]), unit, tenant)
+local amounts = {estimate_text or '', ARGV[10]}
+if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
+local code, charged, debt = charge(budgets, amounts[1], amounts[2], policy)
+if code then return {'ERROR', code, unit, scopes_json} end
+
+-- 3. Charge it.
+write_budgets(budgets)
+local balances = snapshot(budgets)
+local fields = {
+  'state', 'COMMITTED', 'charged_amount', text(charged), 'debt_incurred', text(debt),
+  'committed_at', ms(now), 'committed_idempotency_key', ARGV[8],
+  'committed_payload_hash', ARGV[9], 'commit_balances', balances,
+}
+local last = #fields
+if ARGV[12] ~= '' then
+  fields[last + 1], fields[last + 2], last = 'committed_metrics_json', ARGV[12], last + 2
+end
+if ARGV[13] ~= '' then fields[last + 1], fields[last + 2] = 'committed_metadata_json', ARGV[13] end
+redis.call('HSET', KEYS[3], unpack(fields))
+redis.call('ZREM', KEYS[4], ARGV[7])
+redis.call('PEXPIRE', KEYS[3], KEPT_MS)
+
+-- 4. Announce. Events and evidence of this commit are queued here.
+
+return {'OK', text(charged), estimate_text, unit, scopes_json, balances, policy, text(debt)}

@@ -1,0 +1,96 @@
+#!lua
+-- expire: give back the holds of one tenant's lapsed reservations, a batch at a time.
+--
+-- KEYS  1 reservation:ttl   2 the set-aside records of reservation:ttl   3.. the reservations
+-- ARGV  1 tenant   2 key prefix of budgets   3.. the reservations' ids
+-- Answers  one word for each reservation: EXPIRED; GONE (no record, or one that has ended:
+--   only the index entry went); WAITING (still in its grace); a reason for setting it aside:
+--   INVALID_EXPIRY, INVALID_ESTIMATE, MISSING_SCOPES, MALFORMED_SCOPES. Or ERROR, code.
+-- @include call
+-- @include amounts
+-- @include budgets
+-- @include holders
+
+local KEPT_MS = 2592000000
+-- A batch sums up to 64 amounts: 13 digits each keep the sum exact.
+local DIGITS = 13
+
+local tenant, prefix = ARGV[1], ARGV[2]
+
+local function malformed(scopes_json)
+  if string.sub(scopes_json, 1, 1) ~= '[' then return true end
+  return string.gsub(scopes_json, '"[%w_.:/-]+"', '') ~= '['
+    .. string.rep(',', select(2, string.gsub(scopes_json, ',', ','))) .. ']'
+end
+
+-- 1. Which of them have lapsed?
+local answers, due = {}, {}
+for place = 1, #KEYS - 2 do
+  local row = redis.call('HMGET', KEYS[2 + place], 'state', 'tenant', 'expires_at', 'grace_ms',
+    'estimate_amount', 'estimate_unit', 'affected_scopes', 'budgeted_scopes')
+  local expires, grace = tonumber(row[3] or ''), tonumber(row[4] or '0')
+  if row[1] ~= 'ACTIVE' then
+    answers[place] = 'GONE'
+  elseif not row[2] then
+    answers[place] = 'MISSING_SCOPES'  -- without a tenant it holds nobody's budgets
+  elseif row[2] ~= tenant then
+    answers[place] = 'WAITING'  -- another tenant's: not this call's business
+  elseif not expires or not grace then
+    answers[place] = 'INVALID_EXPIRY'
+  elseif now <= expires + grace then
+    answers[place] = 'WAITING'
+  elseif not row[6] or not string.find(row[5] or '', '^%d+$') or #row[5] > 19 then
+    answers[place] = 'INVALID_ESTIMATE'
+  else
+    local scopes_json = row[8] or row[7] or ''
+    if scopes_json == '' or scopes_json == '[]' then
+      answers[place] = 'MISSING_SCOPES'
+    elseif malformed(scopes_json) then
+      answers[place] = 'MALFORMED_SCOPES'
+    else
+      answers[place] = 'EXPIRED'
+      due[#due + 1] = {amount = row[5], unit = row[6], scopes = holding_scopes(scopes_json)}
+    end
+  end
+end
+
+-- 2. What goes back to which budget?
+local budgets, by_key, amounts = {}, {}, {}
+for index, reservation in ipairs(due) do
+  amounts[index] = reservation.amount
+  for _, scope in ipairs(reservation.scopes) do
+    local key = prefix .. scope .. ':' .. reservation.unit
+    if by_key[key] == nil then
+      local budget = read_budget(key, scope, tenant, 1)
+      by_key[key] = budget or false
+      budgets[#budgets + 1] = budget
+    end
+  end
+end
+if not load_amounts(budgets, amounts, DIGITS) then return {'ERROR', 'CORRUPT_BUDGET'} end
+for index, reservation in ipairs(due) do
+  for _, scope in ipairs(reservation.scopes) do
+    local budget = by_key[prefix .. scope .. ':' .. reservation.unit]
+    if budget then give_back({budget}, amounts[index]) end
+  end
+end
+
+-- 3. Give it back.
+write_holds(budgets)
+for place, answer in ipairs(answers) do
+  local id = ARGV[2 + place]
+  if answer == 'EXPIRED' then
+    redis.call('HSET', KEYS[2 + place], 'state', 'EXPIRED', 'expired_at', ms(now))
+    redis.call('PEXPIRE', KEYS[2 + place], KEPT_MS)
+    redis.call('ZREM', KEYS[1], id)
+  elseif answer == 'GONE' then
+    redis.call('ZREM', KEYS[1], id)
+  elseif answer ~= 'WAITING' then
+    redis.call('ZADD', KEYS[2], ms(now), id)
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+
+-- 4. Announce. An event for each expiry is queued here.
+
+return answers

@@ -1,0 +1,73 @@
+#!lua
+-- extend: move a live reservation's expiry outward; holds and budgets stay as they are.
+--
+-- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
+--       5 the other servers' record of this extension
+-- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
+--       6 key prefix of budgets                    7 reservation id
+--       8 idempotency key   9 request hash         10 ms to add
+--       11 key prefix of reserve idempotency records
+-- Answers
+--   OK or REPLAY, now, state, expires_at, unit, scopes (JSON array), balances
+--   STALE                     the credential must be read again
+--   ERROR, code
+-- @include call
+-- @include amounts
+-- @include budgets
+-- @include holders
+
+local IDEMPOTENCY_MS = 86400000
+
+-- 1. Who asks, for what, and was it asked before?
+if credential_stale() then return {'STALE'} end
+local field = 'extend:' .. ARGV[8]
+local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_unit', 'expires_at',
+  'grace_ms', 'affected_scopes', 'budgeted_scopes', 'max_extensions', 'extension_count',
+  'idempotency_key', field)
+local tenant, state, unit = row[1], row[2], row[3]
+if not state then return {'ERROR', 'NOT_FOUND'} end
+if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
+local scopes_json = row[7] or row[6] or '[]'
+
+local mismatch = false
+if row[11] then
+  local hash, expires, balances = string.match(row[11], '^(%S+) (%d+) (.*)$')
+  if hash == ARGV[9] then
+    return {'REPLAY', ms(now), state, expires, unit, scopes_json, balances}
+  end
+  mismatch = true
+else
+  local theirs = redis.call('GET', KEYS[5])
+  local expires = theirs and string.match(theirs, '"expires_at_ms":(%d+)')
+  if expires then return {'REPLAY', ms(now), state, expires, unit, scopes_json, ''} end
+end
+local guard = guarded()
+if guard then return guard end
+if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
+
+-- 2. May it be extended?
+if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATION_FINALIZED'} end
+local expires = tonumber(row[4])
+if not expires then return {'ERROR', 'CORRUPT_RESERVATION'} end
+if state ~= 'ACTIVE' or now > expires then return {'ERROR', 'RESERVATION_EXPIRED'} end
+local count = tonumber(row[9] or '0') or 0
+if count >= (tonumber(row[8] or '10') or 10) then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
+local budgets = held_budgets(ARGV[6], holding_scopes(row[6] or '', row[7]), unit, tenant)
+if not load_amounts(budgets, {}) then return {'ERROR', 'CORRUPT_BUDGET'} end
+
+-- 3. Extend it.
+expires = expires + tonumber(ARGV[10])
+local balances = snapshot(budgets)
+redis.call('HSET', KEYS[3], 'expires_at', ms(expires), 'extension_count', ms(count + 1),
+  field, ARGV[9] .. ' ' .. ms(expires) .. ' ' .. balances)
+redis.call('ZADD', KEYS[4], ms(expires), ARGV[7])
+redis.call('SET', KEYS[5], '{"status":"ACTIVE","expires_at_ms":' .. ms(expires) .. '}',
+  'PXAT', ms(expires))
+if row[10] then
+  redis.call('PEXPIREAT', ARGV[11] .. row[10],
+    ms(expires + (tonumber(row[5] or '0') or 0) + IDEMPOTENCY_MS), 'GT')
+end
+
+-- 4. Announce. No event and no evidence comes of an extension.
+
+return {'OK', ms(now), state, ms(expires), unit, scopes_json, balances}

@@ -1,0 +1,72 @@
+#!lua
+-- release: give a hold back to the budgets that still hold it.
+--
+-- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
+--       5 audit entry   6 audit index of the tenant   7 audit index of all
+-- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
+--       6 key prefix of budgets                    7 reservation id
+--       8 idempotency key   9 request hash
+--       10 audit entry JSON ('' for a tenant's own release)   11 its id
+--       12 how long it is kept, ms ('0': for ever)
+-- Answers
+--   OK or REPLAY, estimate, unit, scopes (JSON array), balances
+--   STALE                     the credential must be read again
+--   ERROR, code
+-- @include call
+-- @include amounts
+-- @include budgets
+-- @include holders
+
+local KEPT_MS = 2592000000
+
+-- 1. Who asks, for what, and was it asked before?
+if credential_stale() then return {'STALE'} end
+local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
+  'expires_at', 'grace_ms', 'affected_scopes', 'budgeted_scopes', 'released_idempotency_key',
+  'released_payload_hash', 'release_balances')
+local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
+if not state then return {'ERROR', 'NOT_FOUND'} end
+if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
+local scopes_json = row[8] or row[7] or '[]'
+
+local mismatch = false
+if state == 'RELEASED' and row[9] == ARGV[8] then
+  if row[10] == ARGV[9] or not row[11] then
+    return {'REPLAY', estimate_text, unit, scopes_json, row[11] or ''}
+  end
+  mismatch = true
+end
+local guard = guarded()
+if guard then return guard end
+if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
+
+-- 2. May it be released?
+if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATION_FINALIZED'} end
+local lapses = tonumber(row[5]) and tonumber(row[6] or '0')
+if not lapses then return {'ERROR', 'CORRUPT_RESERVATION'} end
+if state ~= 'ACTIVE' or now > tonumber(row[5]) + lapses then
+  return {'ERROR', 'RESERVATION_EXPIRED'}
+end
+local budgets = held_budgets(ARGV[6], holding_scopes(row[7] or '', row[8]), unit, tenant)
+local amounts = {estimate_text or ''}
+if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
+give_back(budgets, amounts[1])
+
+-- 3. Release it.
+write_holds(budgets)
+local balances = snapshot(budgets)
+redis.call('HSET', KEYS[3], 'state', 'RELEASED', 'released_at', ms(now),
+  'released_idempotency_key', ARGV[8], 'released_payload_hash', ARGV[9],
+  'release_balances', balances)
+redis.call('ZREM', KEYS[4], ARGV[7])
+redis.call('PEXPIRE', KEYS[3], KEPT_MS)
+
+-- 4. Announce. Events and evidence of this release are queued here.
+if ARGV[10] ~= '' then
+  redis.call('SET', KEYS[5], ARGV[10])
+  if ARGV[12] ~= '0' then redis.call('PEXPIRE', KEYS[5], ARGV[12]) end
+  redis.call('ZADD', KEYS[6], ms(now), ARGV[11])
+  redis.call('ZADD', KEYS[7], ms(now), ARGV[11])
+end
+
+return {'OK', estimate_text, unit, scopes_json, balances}
