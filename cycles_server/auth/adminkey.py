@@ -1,0 +1,33 @@
+"""The operator's key, ``X-Admin-API-Key``."""
+
+from __future__ import annotations
+
+import hmac
+
+from cycles_server.auth.principal import Principal
+from cycles_server.http.problems import unauthorized
+
+_OPERATOR = Principal(tenant=None, key_id="admin", permissions=frozenset())
+
+
+class AdminKey:
+    """Authenticates the operator; nobody is, while no key is configured."""
+
+    header = b"x-admin-api-key"
+
+    def __init__(self, configured: str) -> None:
+        self._configured = configured.encode()
+
+    def recall(self, secret: str) -> Principal | None:
+        return self._check(secret)
+
+    async def authenticate(self, secret: str) -> Principal:
+        """Raises: Problem 401 for any other key."""
+        principal = self._check(secret)
+        if principal is None:
+            raise unauthorized()
+        return principal
+
+    def _check(self, secret: str) -> Principal | None:
+        same = hmac.compare_digest(secret.encode(), self._configured)
+        return _OPERATOR if self._configured and same else None

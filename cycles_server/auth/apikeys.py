@@ -1,0 +1,170 @@
+"""API keys: looked up by prefix, verified once by bcrypt, confirmed on every request.
+
+A verified secret is remembered together with the records it was verified against. Nothing is
+trusted for a time: each request either has the ledger script compare those records with the
+stored ones, or reads them again here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+
+import bcrypt
+
+from cycles_server.auth.principal import Principal
+from cycles_server.auth.records import KeyRecord, read_key, read_tenant
+from cycles_server.http.problems import unauthorized
+from cycles_server.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+_REMEMBERED = 10_000
+_SECRET_BYTES = 72
+"""bcrypt looks at no more; a longer secret cannot be one of ours."""
+_NICENESS = 10
+
+
+class ApiKeys:
+    """Authenticates the secrets of ``X-Cycles-API-Key``."""
+
+    header = b"x-cycles-api-key"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._remembered: OrderedDict[str, Principal] = OrderedDict()
+        self._verifying: dict[tuple[str, bytes], asyncio.Future[bool]] = {}
+        # A hash takes a quarter of a second: beside the event loop, on fewer threads than
+        # there are processors, and with less claim to them than the loop has.
+        self._threads = ThreadPoolExecutor(
+            max_workers=max(1, (os.cpu_count() or 2) // 2),
+            thread_name_prefix="bcrypt",
+            initializer=_be_nice,
+        )
+
+    def recall(self, secret: str) -> Principal | None:
+        """The principal of a secret verified before, to be confirmed by a ledger script."""
+        return self._remembered.get(secret)
+
+    async def authenticate(self, secret: str) -> Principal:
+        """The principal of a secret, by the records as they are now.
+
+        Returns the remembered object itself where nothing has changed.
+
+        Raises:
+            Problem: 401 for any secret that is not a key in force.
+            StoreError: the records could not be read.
+        """
+        known = self._remembered.get(secret)
+        if known is not None and known.tenant is not None:
+            principal = await self._read(secret, known.key_id, known.tenant, known)
+        else:
+            principal = await self._look_up(secret)
+        if principal is None:
+            self._remembered.pop(secret, None)
+            raise unauthorized()
+        if principal is not known:
+            self._remembered[secret] = principal
+            self._remembered.move_to_end(secret)
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return principal
+
+    async def _look_up(self, secret: str) -> Principal | None:
+        keys = self._store.keys
+        if not secret or len(secret.encode()) > _SECRET_BYTES:
+            _refuse("no such key")
+            return None
+        value = await self._store.read("GET", keys.api_key_lookup(secret))
+        if value is None:
+            _refuse("unknown prefix")
+            return None
+        key_id, tenant = keys.layout.read_lookup(value.decode())
+        if tenant is None:
+            # Only the record tells the tenant; in this layout its name needs none.
+            record = await self._store.read("GET", keys.tenant("").api_key(key_id))
+            key = read_key(record) if record else None
+            if key is None:
+                _refuse("no readable record", key_id)
+                return None
+            tenant = key.tenant
+        return await self._read(secret, key_id, tenant, None)
+
+    async def _read(
+        self, secret: str, key_id: str, tenant: str, known: Principal | None
+    ) -> Principal | None:
+        names = self._store.keys.tenant(tenant)
+        record, tenant_record, clock = await asyncio.gather(
+            self._store.read("GET", names.api_key(key_id)),
+            self._store.read("GET", names.record),
+            self._store.read("TIME"),
+        )
+        key = read_key(record) if record else None
+        if key is None or key.tenant != tenant:
+            _refuse("no readable record", key_id)
+            return None
+        if not key.active:
+            _refuse("revoked", key_id)
+            return None
+        now = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        if key.expires_at_ms is not None and now > key.expires_at_ms:
+            _refuse("expired", key_id)
+            return None
+        tenant_record = tenant_record or b""
+        if known and known.key_record == record and known.tenant_record == tenant_record:
+            return known
+        # A record that changed in other fields (a new permission) needs no second bcrypt.
+        before = read_key(known.key_record) if known else None
+        unchanged = before is not None and before.key_hash == key.key_hash
+        if not unchanged and not await self._verify(secret, key):
+            _refuse("wrong secret", key_id)
+            return None
+        return Principal(
+            tenant=key.tenant,
+            key_id=key.key_id,
+            permissions=key.permissions,
+            scope_filter=key.scope_filter,
+            policy=read_tenant(tenant_record),
+            key_record=record,
+            tenant_record=tenant_record,
+            expires_at="" if key.expires_at_ms is None else str(key.expires_at_ms),
+        )
+
+    async def _verify(self, secret: str, key: KeyRecord) -> bool:
+        """bcrypt, once for all requests that bring the same secret at the same time."""
+        slot = (secret, key.key_hash)
+        task = self._verifying.get(slot)
+        if task is None:
+            task = asyncio.get_running_loop().run_in_executor(
+                self._threads, _matches, secret.encode(), key.key_hash
+            )
+            self._verifying[slot] = task
+            task.add_done_callback(lambda _: self._verifying.pop(slot))
+        # A caller that hangs up must not take the answer away from the others.
+        return await asyncio.shield(task)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _matches(secret: bytes, key_hash: bytes) -> bool:
+    try:
+        return bcrypt.checkpw(secret, key_hash)
+    except ValueError:
+        return False  # the stored hash is not one
+
+
+def _be_nice() -> None:
+    # Linux lets each thread have a niceness of its own; elsewhere this does nothing.
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    except (AttributeError, OSError):
+        return
+
+
+def _refuse(reason: str, key_id: str = "") -> None:
+    logger.info("authentication refused: %s", reason, extra={"key_id": key_id})

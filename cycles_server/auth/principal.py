@@ -1,0 +1,31 @@
+"""The authenticated caller of an exchange."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cycles_server.auth.records import TenantPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A tenant's API key, or the operator's key (then ``tenant`` is None).
+
+    Attributes:
+        key_record, tenant_record: the records as they were read; a script that finds them
+            changed answers *stale* instead of acting on old rights.
+        expires_at: the key's last valid epoch ms as text, empty for never.
+    """
+
+    tenant: str | None
+    key_id: str
+    permissions: frozenset[str]
+    scope_filter: tuple[str, ...] = ()
+    policy: TenantPolicy = field(default_factory=TenantPolicy)
+    key_record: bytes = b""
+    tenant_record: bytes = b""
+    expires_at: str = ""
+
+    @property
+    def is_admin(self) -> bool:
+        return self.tenant is None

@@ -1,0 +1,139 @@
+"""Key and tenant records as the governance plane stores them (JSON strings in Redis)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+DEFAULT_PERMISSIONS = frozenset(
+    {
+        "reservations:create",
+        "reservations:commit",
+        "reservations:release",
+        "reservations:extend",
+        "reservations:list",
+        "balances:read",
+        "budgets:read",
+        "budgets:write",
+        "policies:read",
+        "policies:write",
+    }
+)
+"""What a key may do whose record names no permissions."""
+
+DEFAULT_MAX_TTL_MS = 3_600_000
+"""``max_reservation_ttl_ms`` of a tenant whose record does not set it."""
+CONTRACT_MAX_TTL_MS = 86_400_000
+"""The contract's own bound, all there is for a tenant without a record."""
+DEFAULT_TTL_MS = 60_000
+DEFAULT_MAX_EXTENSIONS = 10
+
+OPEN, CLOSED, UNREADABLE = "OPEN", "CLOSED", "UNREADABLE"
+_STATUSES = ("ACTIVE", "SUSPENDED", "CLOSED")
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPolicy:
+    """What a tenant's record says about its reservations.
+
+    Attributes:
+        guard: what a mutation meets: OPEN, CLOSED, or UNREADABLE for a record that exists and
+            cannot be understood.
+        suspended: whether only reads, commits and releases go on.
+        default_ttl_ms, max_ttl_ms: lease granted when none is asked for, and its ceiling.
+        max_extensions: how often a reservation may be extended.
+        overage_policy: the tenant's default, or an empty string.
+    """
+
+    guard: str = OPEN
+    suspended: bool = False
+    default_ttl_ms: int = DEFAULT_TTL_MS
+    max_ttl_ms: int = CONTRACT_MAX_TTL_MS
+    max_extensions: int = DEFAULT_MAX_EXTENSIONS
+    overage_policy: str = ""
+
+    def lease_ms(self, asked: int | None) -> int:
+        """The lease to grant for the one that was asked for."""
+        return min(self.default_ttl_ms if asked is None else asked, self.max_ttl_ms)
+
+
+def read_tenant(record: bytes | None) -> TenantPolicy:
+    """The policy in a tenant record; no record means no restriction."""
+    if not record:
+        return TenantPolicy()
+    try:
+        fields = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return TenantPolicy(guard=UNREADABLE)
+    if not isinstance(fields, dict) or fields.get("status") not in _STATUSES:
+        return TenantPolicy(guard=UNREADABLE)
+    return TenantPolicy(
+        guard=CLOSED if fields["status"] == "CLOSED" else OPEN,
+        suspended=fields["status"] == "SUSPENDED",
+        default_ttl_ms=_positive(fields.get("default_reservation_ttl_ms"), DEFAULT_TTL_MS),
+        max_ttl_ms=_positive(fields.get("max_reservation_ttl_ms"), DEFAULT_MAX_TTL_MS),
+        max_extensions=_count(fields.get("max_reservation_extensions"), DEFAULT_MAX_EXTENSIONS),
+        overage_policy=str(fields.get("default_commit_overage_policy") or ""),
+    )
+
+
+def _count(value: Any, default: int) -> int:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if good else default
+
+
+def _positive(value: Any, default: int) -> int:
+    return _count(value, default) or default
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An API key's record, as far as this plane needs it."""
+
+    key_id: str
+    tenant: str
+    key_hash: bytes
+    active: bool
+    expires_at_ms: int | None
+    permissions: frozenset[str]
+    scope_filter: tuple[str, ...]
+
+
+def read_key(record: bytes) -> KeyRecord | None:
+    """The key in a record, or None if it cannot be understood (and so opens nothing)."""
+    try:
+        fields = orjson.loads(record)
+        permissions = fields.get("permissions")
+        expires = fields.get("expires_at")
+        return KeyRecord(
+            key_id=fields["key_id"],
+            tenant=fields["tenant_id"],
+            key_hash=fields["key_hash"].encode(),
+            active=fields.get("status") == "ACTIVE" and fields.get("revoked_at") is None,
+            expires_at_ms=None if expires is None else instant_ms(expires),
+            permissions=DEFAULT_PERMISSIONS if permissions is None else frozenset(permissions),
+            scope_filter=tuple(str(entry) for entry in fields.get("scope_filter") or ()),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def instant_ms(text: str) -> int:
+    """Epoch ms of an ISO 8601 instant (a stored one; without an offset it is UTC).
+
+    Raises:
+        ValueError: not an instant.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def iso_instant(ms: int) -> str:
+    """The stored form of an instant: ``2026-04-10T12:00:00.123Z``."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"

@@ -1,0 +1,134 @@
+"""Loading a contract: an OpenAPI 3.1 document, validated before the server starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from connexion.spec import OpenAPISpecification
+from openapi_spec_validator import validate
+
+RUNTIME_CONTRACT = "cycles-protocol-v0.yaml"
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+
+class ContractError(ValueError):
+    """The document cannot be served: unreadable, not OpenAPI 3.1, or against its rules."""
+
+
+class OpenAPI31Specification(OpenAPISpecification):  # type: ignore[misc]
+    """Connexion's view of a document, without its own check, which knows OpenAPI 3.0 only."""
+
+    @classmethod
+    def _validate_spec(cls, spec: dict[str, Any]) -> None:
+        return None  # load_contract() has validated it with a validator that knows 3.1
+
+
+class Contract:
+    """A contract document: its text as it is served, and what it says.
+
+    Attributes:
+        text: the file itself, for ``/api-docs``.
+        document: the parsed document, references unresolved.
+    """
+
+    def __init__(self, text: bytes, document: dict[str, Any]) -> None:
+        self.text = text
+        self.document = document
+
+    @property
+    def title(self) -> str:
+        return str(self.document["info"]["title"])
+
+    @property
+    def version(self) -> str:
+        return str(self.document["info"]["version"])
+
+    def specification(self) -> OpenAPI31Specification:
+        """A copy for Connexion, which changes what it gets."""
+        return OpenAPI31Specification(copy.deepcopy(self.document))
+
+
+def load_contract(path: Path | None = None) -> Contract:
+    """Read and validate a contract; the bundled runtime contract by default.
+
+    Raises:
+        ContractError: with one line that says what is wrong.
+    """
+    source = files("cycles_server.openapi").joinpath(RUNTIME_CONTRACT) if path is None else path
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise ContractError(f"cannot read the contract {path}: {error.strerror}") from None
+    try:
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise ContractError(f"{source}{line}: not valid YAML") from None
+    if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3.1"):
+        raise ContractError(f"{source}: not an OpenAPI 3.1 document")
+    try:
+        validate(document)
+    except Exception as error:  # the validator raises classes of several libraries
+        where = "/".join(str(part) for part in getattr(error, "absolute_path", ()))
+        message = str(getattr(error, "message", error)).splitlines()[0]
+        raise ContractError(f"{source}: {where or 'document'}: {message}") from None
+    return Contract(text, document)
+
+
+def resolve(document: Mapping[str, Any], node: Any) -> Any:
+    """Follow a local ``$ref``, if the node is one."""
+    while isinstance(node, dict) and "$ref" in node:
+        target: Any = document
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part.replace("~1", "/").replace("~0", "~")]
+        node = target
+    return node
+
+
+class OperationDocument:
+    """One operation of a contract, as its compilers read it.
+
+    Every mapping is the document's own; references below the first level are left in place.
+    """
+
+    def __init__(self, document: Mapping[str, Any], path: str, method: str) -> None:
+        item = document["paths"][path]
+        self.document = document
+        self.path = path
+        self.method = method.upper()
+        self.operation: dict[str, Any] = item[method]
+        self.operation_id: str = self.operation["operationId"]
+        self.tag: str = self.operation["tags"][0]
+        self.parameters: list[dict[str, Any]] = [
+            resolve(document, parameter)
+            for parameter in (*item.get("parameters", ()), *self.operation.get("parameters", ()))
+        ]
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """The request body object, if the operation takes one."""
+        node = self.operation.get("requestBody")
+        return None if node is None else resolve(self.document, node)
+
+    @property
+    def responses(self) -> dict[str, dict[str, Any]]:
+        return {
+            str(status): resolve(self.document, node)
+            for status, node in self.operation.get("responses", {}).items()
+        }
+
+
+def operations_of(document: Mapping[str, Any]) -> list[OperationDocument]:
+    """Every operation of a contract."""
+    return [
+        OperationDocument(document, path, method)
+        for path, item in document["paths"].items()
+        for method in item
+        if method in _METHODS
+    ]

@@ -1,0 +1,176 @@
+"""Request validation: parameters and body of one operation, compiled from the contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from connexion.middleware.request_validation import (
+    RequestValidationAPI,
+    RequestValidationMiddleware,
+)
+
+from cycles_server.contract.document import OperationDocument, resolve
+from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
+from cycles_server.http.exchange import Exchange, exchange_of
+from cycles_server.http.json import JsonError, read_json
+from cycles_server.http.problems import invalid
+
+if TYPE_CHECKING:
+    from connexion.operations import AbstractOperation
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_BOOLEANS = {"true": True, "false": False}
+_JSON = re.compile(r"application/json\s*(;\s*charset\s*=\s*\"?utf-?8\"?\s*)?", re.IGNORECASE)
+
+
+def _read_string(text: str) -> str:
+    return text
+
+
+def _read_integer(text: str) -> int:
+    if _INTEGER.fullmatch(text) is None or not text.isascii():
+        raise ValueError(f"{text!r} is not an integer")
+    return int(text)
+
+
+def _read_boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text]
+    except KeyError:
+        raise ValueError(f"{text!r} is neither true nor false") from None
+
+
+def _read_list(text: str) -> list[str]:
+    return text.split(",")
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "string": _read_string,
+    "integer": _read_integer,
+    "boolean": _read_boolean,
+    "array": _read_list,
+}
+
+
+class Parameter:
+    """One parameter: how it is read from text, and what it must be."""
+
+    __slots__ = ("name", "read", "required", "schema")
+
+    def __init__(
+        self, node: Mapping[str, Any], document: Mapping[str, Any], compiler: SchemaCompiler
+    ) -> None:
+        self.name: str = node["name"]
+        self.required = bool(node.get("required"))
+        self.schema: CompiledSchema = compiler.compile(node["schema"])
+        kind = resolve(document, node["schema"]).get("type", "string")
+        if kind not in _READERS or (kind == "array" and node.get("explode", True)):
+            raise ValueError(f"parameter {self.name}: type {kind} in this style is not supported")
+        self.read = _READERS[kind]
+
+    def value(self, text: str) -> Any:
+        """Raises: Problem 400 that names the parameter."""
+        try:
+            value = self.read(text)
+        except ValueError as error:
+            raise invalid(self.name, str(error)) from None
+        if not self.schema.is_valid(value):
+            raise invalid(self.name, self.schema.violation(value)[1])
+        return value
+
+
+class CompiledRequest:
+    """Checks a request against one operation and leaves what it read in the exchange."""
+
+    def __init__(
+        self, next_app: ASGIApp, operation: OperationDocument, *, max_body_bytes: int
+    ) -> None:
+        compiler = SchemaCompiler(operation.document)
+        places: dict[str, list[Parameter]] = {"query": [], "header": [], "path": []}
+        for node in operation.parameters:
+            places[node["in"]].append(Parameter(node, operation.document, compiler))
+        self._query = {parameter.name: parameter for parameter in places["query"]}
+        self._required_query = [name for name, item in self._query.items() if item.required]
+        self._headers = [(item.name.lower().encode(), item) for item in places["header"]]
+        self._path = places["path"]
+        self._body: CompiledSchema | None = None
+        self._body_required = False
+        if operation.body is not None:
+            content = operation.body["content"]
+            self._body = compiler.compile(content["application/json"]["schema"])
+            self._body_required = bool(operation.body.get("required"))
+        self._next = next_app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        for parameter in self._path:
+            parameter.value(exchange.path_params[parameter.name])
+        for name, parameter in self._headers:
+            text = exchange.header(name)
+            if text is not None:
+                parameter.value(text)
+        if self._query:
+            exchange.query = self._read_query(exchange.query_string)
+        if self._body is not None:
+            await self._read_body(self._body, exchange, receive)
+        await self._next(scope, receive, send)
+
+    def _read_query(self, query_string: bytes) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        if query_string:
+            try:
+                pairs = parse_qsl(
+                    query_string.decode("ascii"), keep_blank_values=True, errors="strict"
+                )
+            except (UnicodeDecodeError, ValueError):
+                raise invalid("query", "not percent-encoded UTF-8") from None
+            for name, text in pairs:
+                parameter = self._query.get(name)
+                if parameter is None:
+                    continue  # the contract grows by parameters that older servers ignore
+                if name in values:
+                    raise invalid(name, "given more than once")
+                values[name] = parameter.value(text)
+        for name in self._required_query:
+            if name not in values:
+                raise invalid(name, "is required")
+        return values
+
+    async def _read_body(
+        self, schema: CompiledSchema, exchange: Exchange, receive: Receive
+    ) -> None:
+        content_type = exchange.header(b"content-type")
+        raw = await exchange.read_body(receive, self._max_body_bytes)
+        if not raw and not self._body_required:
+            return
+        if content_type is None or _JSON.fullmatch(content_type) is None:
+            raise invalid("Content-Type", "must be application/json")
+        try:
+            body, closer_look = read_json(raw)
+        except JsonError as error:
+            raise invalid("body", str(error)) from None
+        if not schema.is_valid(body):
+            where, message = schema.violation(body)
+            raise invalid(where or "body", message)
+        exchange.body = schema.with_integers(body) if closer_look else body
+
+
+class CompiledRequestAPI(RequestValidationAPI):  # type: ignore[misc]
+    """Connexion's request validation, with each operation compiled when the contract is loaded."""
+
+    def __init__(self, *args: Any, max_body_bytes: int, **kwargs: Any) -> None:
+        self.max_body_bytes = max_body_bytes
+        super().__init__(*args, **kwargs)
+
+    def make_operation(self, operation: AbstractOperation) -> CompiledRequest:
+        document = OperationDocument(self.specification.raw, operation.path, operation.method)
+        return CompiledRequest(self.next_app, document, max_body_bytes=self.max_body_bytes)
+
+
+class CompiledRequestMiddleware(RequestValidationMiddleware):  # type: ignore[misc]
+    api_cls = CompiledRequestAPI

@@ -1,0 +1,122 @@
+"""Response validation: every answer is held against the contract before it leaves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from connexion.middleware.response_validation import (
+    ResponseValidationAPI,
+    ResponseValidationMiddleware,
+)
+
+from cycles_server.contract.document import OperationDocument
+from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
+from cycles_server.http.exchange import Exchange, exchange_of
+from cycles_server.http.problems import Problem, store_unreachable
+from cycles_server.store.errors import StoreCorrupt, StoreError
+
+if TYPE_CHECKING:
+    from connexion.operations import AbstractOperation
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+# Answers that HTTP knows and the contract does not declare for an operation: these are held
+# against the error shape alone.
+_UNDECLARED = (404, 405, 413, 429)
+
+
+class CompiledResponses:
+    """Runs an operation, turns whatever ends it into a reply, and checks that reply."""
+
+    def __init__(
+        self,
+        next_app: ASGIApp,
+        operation: OperationDocument,
+        *,
+        mode: str,
+        on_violation: Callable[[str, int], None],
+    ) -> None:
+        compiler = SchemaCompiler(operation.document)
+        self._next = next_app
+        self._operation_id = operation.operation_id
+        self._mode = mode
+        self._on_violation = on_violation
+        self._schemas: dict[int, CompiledSchema | None] = {}
+        for status, response in operation.responses.items():
+            media = response.get("content", {}).get("application/json", {})
+            schema = media.get("schema")
+            self._schemas[int(status)] = None if schema is None else compiler.compile(schema)
+        error = compiler.compile({"$ref": "#/components/schemas/ErrorResponse"})
+        for extra in _UNDECLARED:
+            self._schemas.setdefault(extra, error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        try:
+            await self._next(scope, receive, send)
+        except Problem as problem:
+            exchange.reply = exchange.error_reply(problem)
+        except StoreCorrupt as error:
+            logger.error("stored record unusable: %s", error, extra=_context(exchange))
+            exchange.reply = exchange.error_reply(
+                Problem("INTERNAL_ERROR", "A stored record that this request needs is damaged")
+            )
+        except StoreError as error:
+            logger.error("store failed: %s", error, extra=_context(exchange))
+            exchange.reply = exchange.error_reply(store_unreachable())
+        if self._mode != "off":
+            self._check(exchange)
+
+    def _check(self, exchange: Exchange) -> None:
+        reply = exchange.reply
+        if reply is None:
+            raise RuntimeError(f"{self._operation_id} ended without a reply")
+        try:
+            schema = self._schemas[reply.status]
+        except KeyError:
+            where, why = "status", f"{reply.status} is not declared"
+        else:
+            if schema is None or schema.is_valid(reply.body):
+                return
+            where, why = schema.violation(reply.body)
+        self._on_violation(self._operation_id, reply.status)
+        logger.error(
+            "answer against the contract: %s %d: %s: %s",
+            self._operation_id,
+            reply.status,
+            where,
+            why,
+            extra=_context(exchange),
+        )
+        if self._mode == "enforce":
+            exchange.reply = exchange.error_reply(
+                Problem("INTERNAL_ERROR", "The server's own answer was against the contract")
+            )
+
+
+def _context(exchange: Exchange) -> dict[str, str]:
+    return {"request_id": exchange.request_id, "trace_id": exchange.trace_id}
+
+
+class CompiledResponseAPI(ResponseValidationAPI):  # type: ignore[misc]
+    """Connexion's response validation, compiled for each operation."""
+
+    def __init__(
+        self, *args: Any, mode: str, on_violation: Callable[[str, int], None], **kwargs: Any
+    ) -> None:
+        self.mode = mode
+        self.on_violation = on_violation
+        super().__init__(*args, **kwargs)
+
+    def make_operation(self, operation: AbstractOperation) -> CompiledResponses:
+        document = OperationDocument(self.specification.raw, operation.path, operation.method)
+        return CompiledResponses(
+            self.next_app, document, mode=self.mode, on_violation=self.on_violation
+        )
+
+
+class CompiledResponseMiddleware(ResponseValidationMiddleware):  # type: ignore[misc]
+    api_cls = CompiledResponseAPI

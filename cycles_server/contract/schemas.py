@@ -1,0 +1,84 @@
+"""JSON Schema 2020-12, compiled once for each place in the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from cycles_server.contract.document import resolve
+from cycles_server.http.json import INT64_MAX, INT64_MIN
+
+_MESSAGE_LENGTH = 240
+
+
+def bounded(node: Any) -> Any:
+    """A copy of a schema tree in which ``format: int64`` is a minimum and a maximum.
+
+    JSON Schema treats formats as annotations; an amount beyond int64 must still be refused.
+    """
+    if isinstance(node, dict):
+        copied = {name: bounded(member) for name, member in node.items()}
+        if copied.get("format") == "int64":
+            copied["minimum"] = max(copied.get("minimum", INT64_MIN), INT64_MIN)
+            copied["maximum"] = min(copied.get("maximum", INT64_MAX), INT64_MAX)
+        return copied
+    if isinstance(node, list):
+        return [bounded(item) for item in node]
+    return node
+
+
+class SchemaCompiler:
+    """Compiles schemas of one document; references resolve against its components."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._components = {"schemas": bounded(document.get("components", {}).get("schemas", {}))}
+
+    def compile(self, schema: Mapping[str, Any]) -> CompiledSchema:
+        validator = jsonschema_rs.Draft202012Validator(
+            {"allOf": [bounded(schema)], "components": self._components}
+        )
+        return CompiledSchema(validator, list(self._integer_places(schema, ())))
+
+    def _integer_places(self, schema: Any, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        """Where a value of this schema holds integers (members of objects only: the contract
+        has no arrays of integers in a request)."""
+        schema = resolve(self._document, schema)
+        kind = schema.get("type")
+        if kind == "integer" or (isinstance(kind, list) and "integer" in kind):
+            yield place
+        for name, member in schema.get("properties", {}).items():
+            yield from self._integer_places(member, (*place, name))
+
+
+class CompiledSchema:
+    """A schema that is ready to check values."""
+
+    __slots__ = ("_integer_places", "_validator", "is_valid")
+
+    def __init__(self, validator: Any, integer_places: list[tuple[str, ...]]) -> None:
+        self._validator = validator
+        self._integer_places = integer_places
+        self.is_valid: Callable[[Any], bool] = validator.is_valid
+
+    def violation(self, value: Any) -> tuple[str, str]:
+        """Where a value is against the schema, and why, in words for people."""
+        for error in self._validator.iter_errors(value):
+            where = ".".join(str(part) for part in error.instance_path)
+            message = error.message
+            if len(message) > _MESSAGE_LENGTH:
+                message = message[: _MESSAGE_LENGTH - 1] + "…"
+            return where, message
+        return "", "does not match the contract"
+
+    def with_integers(self, value: Any) -> Any:
+        """The same value with ``5.0`` as ``5`` wherever the schema says integer."""
+        for place in self._integer_places:
+            holder = value
+            for name in place[:-1]:
+                holder = holder.get(name) if isinstance(holder, dict) else None
+            if isinstance(holder, dict) and isinstance(holder.get(place[-1]), float):
+                holder[place[-1]] = int(holder[place[-1]])
+        return value

@@ -1,0 +1,135 @@
+"""Security: the contract's schemes and requirements, compiled to who may call an operation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from connexion.middleware.security import SecurityAPI, SecurityMiddleware
+
+from cycles_server.auth.permissions import require
+from cycles_server.auth.principal import Principal
+from cycles_server.http.exchange import Exchange, exchange_of
+from cycles_server.http.problems import Problem, store_unreachable, unauthorized
+
+if TYPE_CHECKING:
+    from connexion.operations import AbstractOperation
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+CREDENTIAL_IN_SCRIPT = "credential_in_script"
+_ATTEMPTS = 4
+
+
+class StaleCredential(Exception):
+    """A ledger script found that the caller's key or tenant record has changed since it was
+    read; nothing was done."""
+
+
+class Authenticator(Protocol):
+    """Verifies the secret of one header."""
+
+    header: bytes
+
+    def recall(self, secret: str) -> Principal | None:
+        """The principal of a secret verified before, not confirmed now."""
+
+    async def authenticate(self, secret: str) -> Principal:
+        """The principal of a secret by the records as they are now. Raises: Problem 401."""
+
+
+def confirms_credential(handler: Any) -> Any:
+    """Marks a handler whose ledger script confirms the caller's key in the same step.
+
+    Such an operation needs no read of the key beforehand; one that ends before its script has
+    run (a bad body, say) is confirmed before the caller is told.
+    """
+    setattr(handler, CREDENTIAL_IN_SCRIPT, True)
+    return handler
+
+
+class CompiledSecurity:
+    """Authenticates and authorizes the caller of one operation."""
+
+    def __init__(
+        self,
+        next_app: ASGIApp,
+        operation_id: str,
+        authenticators: list[Authenticator],
+        *,
+        in_script: bool,
+    ) -> None:
+        self._next = next_app
+        self._operation_id = operation_id
+        self._authenticators = authenticators
+        self._in_script = in_script
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        authenticator, secret = self._credential(exchange)
+        principal = authenticator.recall(secret) if self._in_script else None
+        exchange.confirmed = principal is None
+        if principal is None:
+            principal = await authenticator.authenticate(secret)
+        for _ in range(_ATTEMPTS):
+            exchange.principal = principal
+            exchange.tenant = principal.tenant
+            try:
+                require(self._operation_id, principal)
+                await self._next(scope, receive, send)
+                return
+            except StaleCredential:
+                principal = await authenticator.authenticate(secret)
+            except Problem:
+                # Said of a key that nobody has looked at in this exchange: look first.
+                if exchange.confirmed:
+                    raise
+                fresh = await authenticator.authenticate(secret)
+                if fresh is principal:
+                    raise
+                principal = fresh
+            exchange.confirmed = True
+        raise store_unreachable()  # the records change faster than they can be read
+
+    def _credential(self, exchange: Exchange) -> tuple[Authenticator, str]:
+        for authenticator in self._authenticators:
+            secret = exchange.header(authenticator.header)
+            if secret is not None and secret.strip():
+                return authenticator, secret
+        raise unauthorized()
+
+
+class CompiledSecurityAPI(SecurityAPI):  # type: ignore[misc]
+    """Connexion's security, compiled for each operation from its requirements."""
+
+    def __init__(self, *args: Any, authenticators: list[Authenticator], **kwargs: Any) -> None:
+        self.authenticators = authenticators
+        super().__init__(*args, **kwargs)
+
+    def make_operation(self, operation: AbstractOperation) -> Any:
+        if not operation.security:
+            return self.next_app
+        headers = {
+            self._header(operation, scheme)
+            for requirement in operation.security
+            for scheme in requirement
+        }
+        # In the order they are configured: the operator's key, where it counts, decides.
+        accepted = [item for item in self.authenticators if item.header in headers]
+        if len(accepted) != len(headers):
+            raise ValueError(f"{operation.operation_id}: a security scheme has no authenticator")
+        return CompiledSecurity(
+            self.next_app,
+            operation.operation_id,
+            accepted,
+            in_script=getattr(operation.function, CREDENTIAL_IN_SCRIPT, False),
+        )
+
+    @staticmethod
+    def _header(operation: AbstractOperation, name: str) -> bytes:
+        scheme = operation.security_schemes[name]
+        if scheme["type"] != "apiKey" or scheme["in"] != "header":
+            raise ValueError(f"security scheme {name}: only API keys in a header are supported")
+        return str(scheme["name"]).lower().encode()
+
+
+class CompiledSecurityMiddleware(SecurityMiddleware):  # type: ignore[misc]
+    api_cls = CompiledSecurityAPI

@@ -1,0 +1,1 @@
+"""The edge of every exchange: ids, headers, JSON, the error shape, the answer."""

@@ -1,0 +1,125 @@
+"""The outermost layer: every request gets its ids and every answer its headers, whatever
+happens in between."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cycles_server.http.exchange import EXTENSION, Exchange, Reply, header_lines
+from cycles_server.http.json import write_json
+from cycles_server.http.problems import Problem
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from cycles_server.operations.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+# No limit is set on authenticated operations; the reference says so with these two values.
+_NO_LIMIT = [(b"x-ratelimit-remaining", b"-1"), (b"x-ratelimit-reset", b"0")]
+_JSON = (b"content-type", b"application/json")
+
+
+class Edge:
+    """Serves the protocol plane, and beside it applications under prefixes of their own.
+
+    Args:
+        app: the protocol plane; it leaves its answer in ``exchange.reply``.
+        mounts: path prefixes and the ASGI applications that answer below them.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, mounts: Sequence[tuple[str, ASGIApp]] = ()
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._mounts = tuple(mounts)
+        self._prefixes = tuple(prefix for prefix, _ in mounts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(scope)
+        scope.setdefault("extensions", {})[EXTENSION] = exchange
+        if exchange.path.startswith(self._prefixes):
+            await self._mounted(exchange, scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Problem as problem:
+            exchange.reply = exchange.error_reply(problem)
+        except Exception:
+            self._log_failure(exchange)
+            exchange.reply = exchange.error_reply(_failure())
+        reply = exchange.reply or exchange.error_reply(_failure())
+        await self._send(exchange, reply, send)
+        self._count(exchange, reply.status)
+
+    async def _send(self, exchange: Exchange, reply: Reply, send: Send) -> None:
+        body = write_json(reply.body) if reply.raw is None else reply.raw
+        headers = [
+            _JSON,
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", exchange.request_id.encode()),
+            (b"x-cycles-trace-id", exchange.trace_id.encode()),
+        ]
+        if exchange.tenant is not None:
+            headers.append((b"x-cycles-tenant", exchange.tenant.encode()))
+        if exchange.principal is not None:
+            headers += _NO_LIMIT
+        if reply.headers:
+            headers += header_lines(reply.headers)
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        # An answer to HEAD has the headers of one with a body, and none.
+        await send(
+            {"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body}
+        )
+
+    async def _mounted(
+        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        status = 500
+        started = False
+
+        async def with_ids(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", exchange.request_id.encode()),
+                    (b"x-cycles-trace-id", exchange.trace_id.encode()),
+                ]
+            await send(message)
+
+        prefix, app = next(item for item in self._mounts if exchange.path.startswith(item[0]))
+        exchange.route = f"{prefix}/**"
+        try:
+            await app(scope, receive, with_ids)
+        except Exception:
+            self._log_failure(exchange)
+            if not started:
+                await self._send(exchange, exchange.error_reply(_failure()), send)
+        self._count(exchange, status)
+
+    def _count(self, exchange: Exchange, status: int) -> None:
+        elapsed = time.perf_counter() - exchange.started
+        self._metrics.request(exchange.method, exchange.route, status, elapsed)
+
+    @staticmethod
+    def _log_failure(exchange: Exchange) -> None:
+        logger.exception(
+            "%s %s failed",
+            exchange.method,
+            exchange.route,
+            extra={"request_id": exchange.request_id, "trace_id": exchange.trace_id},
+        )
+
+
+def _failure() -> Problem:
+    return Problem("INTERNAL_ERROR", "The server failed; its log says why under this request_id")

@@ -1,0 +1,176 @@
+"""One request and the answer it gets, as every layer sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cycles_server.http.problems import Problem
+from cycles_server.http.tracing import fresh_id, trace_of
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope
+
+    from cycles_server.auth.principal import Principal
+
+EXTENSION = "cycles"
+"""Under this name the exchange travels in the ASGI scope's ``extensions``."""
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Reply:
+    """A status, a JSON body (or one already written), and headers of its own."""
+
+    __slots__ = ("body", "headers", "raw", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: Any,
+        *,
+        headers: Headers = (),
+        raw: bytes | None = None,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.raw = raw
+
+
+class ResponseCheck(Protocol):
+    """What the contract says of an operation's answers."""
+
+    def violation(self, status: int, body: Any) -> str | None: ...
+
+
+class Exchange:
+    """One request: its ids, headers, validated input, caller, and in the end its reply.
+
+    ``body`` and ``query`` hold what was sent: schema defaults are not filled in.
+    """
+
+    __slots__ = (
+        "_headers",
+        "_raw_body",
+        "body",
+        "client",
+        "confirmed",
+        "method",
+        "path",
+        "path_params",
+        "principal",
+        "query",
+        "query_string",
+        "reply",
+        "request_id",
+        "route",
+        "started",
+        "tenant",
+        "trace_flags",
+        "trace_id",
+        "traceparent_valid",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self.started = time.perf_counter()
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query_string: bytes = scope["query_string"]
+        client = scope.get("client")
+        self.client: str = client[0] if client else ""
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            headers[name] = value if name not in headers else headers[name] + b", " + value
+        self._headers = headers
+        self.request_id = fresh_id()
+        self.trace_id, self.trace_flags, self.traceparent_valid = trace_of(
+            self.header(b"traceparent"), self.header(b"x-cycles-trace-id")
+        )
+        self.route = "UNKNOWN"
+        self.path_params: dict[str, str] = {}
+        self.query: dict[str, Any] = {}
+        self.body: Any = None
+        self._raw_body: bytes | None = None
+        self.principal: Principal | None = None
+        # Whether a script or a read has confirmed the caller's key in this very exchange.
+        self.confirmed = False
+        self.tenant: str | None = None
+        self.reply: Reply | None = None
+
+    def header(self, name: bytes) -> str | None:
+        """A request header by its lower-case name; UTF-8 where it is, else Latin-1."""
+        value = self._headers.get(name)
+        if value is None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+
+    @property
+    def caller(self) -> Principal:
+        """The authenticated caller of an operation that needs one."""
+        if self.principal is None:
+            raise RuntimeError("this operation is public: it has no caller")
+        return self.principal
+
+    async def read_body(self, receive: Receive, limit: int) -> bytes:
+        """The whole body, once.
+
+        Raises:
+            Problem: 413 above ``limit`` bytes.
+        """
+        if self._raw_body is not None:
+            return self._raw_body
+        too_large = Problem(
+            "INVALID_REQUEST",
+            f"The request body is larger than {limit} bytes",
+            status=413,
+            headers=(("connection", "close"),),
+        )
+        length = self.header(b"content-length")
+        if length is not None and length.isascii() and length.isdigit() and int(length) > limit:
+            raise too_large
+        message: Message = await receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            chunks = [body]
+            size = len(body)
+            while message.get("more_body"):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    break
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise too_large
+                chunks.append(chunk)
+            body = b"".join(chunks)
+        if len(body) > limit:
+            raise too_large
+        self._raw_body = body
+        return body
+
+    def error_reply(self, problem: Problem) -> Reply:
+        """The contract's ErrorResponse for a problem."""
+        body: dict[str, Any] = {
+            "error": problem.code,
+            "message": problem.message,
+            "request_id": self.request_id,
+            "trace_id": self.trace_id,
+        }
+        if problem.details is not None:
+            body["details"] = dict(problem.details)
+        return Reply(problem.status, body, headers=problem.headers)
+
+
+def exchange_of(scope: Mapping[str, Any]) -> Exchange:
+    """The exchange that travels in an ASGI scope."""
+    exchange: Exchange = scope["extensions"][EXTENSION]
+    return exchange
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -1,0 +1,80 @@
+"""Everything that can go wrong in an exchange, as one exception with the contract's codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Error codes (components.schemas.ErrorCode) and the status each is answered with.
+STATUS_OF = {
+    "INVALID_REQUEST": 400,
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "BUDGET_EXCEEDED": 409,
+    "BUDGET_FROZEN": 409,
+    "BUDGET_CLOSED": 409,
+    "RESERVATION_EXPIRED": 410,
+    "RESERVATION_FINALIZED": 409,
+    "IDEMPOTENCY_MISMATCH": 409,
+    "UNIT_MISMATCH": 400,
+    "OVERDRAFT_LIMIT_EXCEEDED": 409,
+    "DEBT_OUTSTANDING": 409,
+    "MAX_EXTENSIONS_EXCEEDED": 409,
+    "LIMIT_EXCEEDED": 429,
+    "TENANT_CLOSED": 409,
+    "INTERNAL_ERROR": 500,
+}
+
+RETRY_AFTER_SECONDS = 1
+"""What a client is told to wait when the store is away."""
+
+
+class Problem(Exception):
+    """An exchange that ends in an ErrorResponse.
+
+    Args:
+        code: a member of the contract's ErrorCode.
+        message: for people; names the member, scope or setting concerned.
+        details: the ErrorResponse's ``details``.
+        status: where the code alone does not say it (405, 413).
+        headers: further response headers.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        status: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.status = status or STATUS_OF[code]
+        self.headers = headers
+
+
+def invalid(where: str, why: str) -> Problem:
+    """A request against the contract: 400, naming the member."""
+    return Problem("INVALID_REQUEST", f"{where}: {why}" if where else why)
+
+
+def unauthorized() -> Problem:
+    """One message for every failed authentication: the reason is logged, not told."""
+    return Problem("UNAUTHORIZED", "A valid API key is required")
+
+
+def forbidden(message: str) -> Problem:
+    return Problem("FORBIDDEN", message)
+
+
+def store_unreachable() -> Problem:
+    return Problem(
+        "INTERNAL_ERROR",
+        "The budget store did not answer in time; repeat the request with the same idempotency key",
+        headers=(("retry-after", str(RETRY_AFTER_SECONDS)),),
+    )

@@ -1,0 +1,33 @@
+"""The brake on public operations: requests of one socket address in one minute."""
+
+from __future__ import annotations
+
+from cycles_server.http.problems import Problem
+from cycles_server.store.store import Store
+
+WINDOW_S = 60
+_KEPT_MS = 2 * WINDOW_S * 1000
+
+
+async def check_rate(store: Store, address: str, per_minute: int) -> None:
+    """Count one request, over all workers and by the store's clock.
+
+    Raises:
+        Problem: 429 with the seconds until the next window, for a request above the limit.
+        StoreError: the store failed.
+    """
+    seconds = int((await store.read("TIME"))[0])
+    window = seconds // WINDOW_S
+    count = await store.call("", "rate_limit", [store.keys.rate_limit(address, window)], [_KEPT_MS])
+    if count <= per_minute:
+        return
+    reset = (window + 1) * WINDOW_S
+    raise Problem(
+        "LIMIT_EXCEEDED",
+        f"More than {per_minute} requests a minute from one address",
+        headers=(
+            ("retry-after", str(reset - seconds)),
+            ("x-ratelimit-reset", str(reset)),
+            ("x-ratelimit-remaining", "0"),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The ledger: what the scripts are asked, and what their answers mean on the wire."""

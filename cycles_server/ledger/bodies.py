@@ -1,0 +1,103 @@
+"""Response bodies from what scripts answer and records hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from cycles_server.ledger.scopes import leaf
+
+Body = dict[str, Any]
+
+
+def amount(unit: str, value: int | str | bytes) -> Body:
+    """An Amount of the contract."""
+    return {"unit": unit, "amount": int(value)}
+
+
+def balance(
+    scope: str,
+    unit: str,
+    *,
+    remaining: str,
+    reserved: str,
+    spent: str,
+    allocated: str,
+    debt: str = "0",
+    overdraft_limit: str = "0",
+    over: bool = False,
+) -> Body:
+    """A Balance of the contract; debt, limit and flag only where there are any."""
+    body: Body = {
+        "scope": leaf(scope),
+        "scope_path": scope,
+        "remaining": {"unit": unit, "amount": int(remaining)},
+        "reserved": {"unit": unit, "amount": int(reserved)},
+        "spent": {"unit": unit, "amount": int(spent)},
+        "allocated": {"unit": unit, "amount": int(allocated)},
+    }
+    if debt != "0":
+        body["debt"] = {"unit": unit, "amount": int(debt)}
+    if overdraft_limit != "0":
+        body["overdraft_limit"] = {"unit": unit, "amount": int(overdraft_limit)}
+    if over:
+        body["is_over_limit"] = True
+    return body
+
+
+def balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
+    """The balances in a script's snapshot (see lua/lib/budgets.lua)."""
+    result = []
+    for row in snapshot.decode().split(";") if snapshot else ():
+        place, _, amounts = row.partition(":")
+        fields = amounts.split(",")
+        scope = scopes[int(place) - 1]
+        if len(fields) == 4:
+            remaining, reserved, spent, allocated = fields
+            debt = limit = over = "0"
+        else:
+            remaining, reserved, spent, allocated, debt, limit, over = fields
+        result.append(
+            balance(
+                scope,
+                unit,
+                remaining=remaining,
+                reserved=reserved,
+                spent=spent,
+                allocated=allocated,
+                debt=debt,
+                overdraft_limit=limit,
+                over=over == "1",
+            )
+        )
+    return result
+
+
+def reservation_body(
+    reservation_id: str,
+    unit: str,
+    held: str,
+    *,
+    expires_at_ms: int,
+    remaining_ttl_ms: int,
+    scope_path: str,
+    affected_scopes: Sequence[str],
+    caps: bytes | None,
+    balances: list[Body],
+) -> Body:
+    """ReservationCreateResponse of a live reserve."""
+    body: Body = {
+        "decision": "ALLOW_WITH_CAPS" if caps else "ALLOW",
+        "reservation_id": reservation_id,
+        "reserved": amount(unit, held),
+        "expires_at_ms": expires_at_ms,
+        "remaining_ttl_ms": remaining_ttl_ms,
+        "scope_path": scope_path,
+        "affected_scopes": affected_scopes,
+        "balances": balances,
+    }
+    if caps:
+        body["caps"] = orjson.loads(caps)
+    return body

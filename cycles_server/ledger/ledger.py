@@ -1,0 +1,514 @@
+"""The ledger client: one method for each atomic script."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from cycles_server.auth.principal import Principal
+from cycles_server.auth.records import TenantPolicy, read_tenant
+from cycles_server.contract.security import StaleCredential
+from cycles_server.http.exchange import Exchange
+from cycles_server.http.json import canonical
+from cycles_server.http.problems import Problem
+from cycles_server.ledger.bodies import Body, amount, balances, reservation_body
+from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
+from cycles_server.ledger.scopes import UNITS, Scopes
+from cycles_server.store.connection import Argument
+from cycles_server.store.keys import TenantKeys
+from cycles_server.store.store import Store
+
+_REPLAY = b"REPLAY"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A ledger operation that succeeded.
+
+    Attributes:
+        body: the response body.
+        replayed: whether it is the answer of an earlier, identical request.
+        policy: the overage policy that was applied, where one was.
+        in_debt: whether a budget took debt.
+    """
+
+    body: Body
+    replayed: bool
+    policy: str = ""
+    in_debt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """On whose account a script works, and what it must find unchanged.
+
+    ``key_record`` is empty when the operator acts for the tenant.
+    """
+
+    names: TenantKeys
+    key: str
+    key_record: bytes
+    tenant_record: bytes
+    expires_at: str
+    policy: TenantPolicy
+
+    @property
+    def keys(self) -> list[str]:
+        return [self.key, self.names.record]
+
+    @property
+    def arguments(self) -> list[Argument]:
+        """ARGV 1 to 5 of every ledger script."""
+        return [
+            self.key_record,
+            self.tenant_record,
+            self.expires_at,
+            self.names.tenant,
+            self.policy.guard,
+        ]
+
+
+def request_hash(body: Any) -> bytes:
+    """SHA-256 of a request's canonical form, in base64 without padding (43 characters)."""
+    return base64.b64encode(hashlib.sha256(canonical(body)).digest()).rstrip(b"=")
+
+
+def stored_json(body: Body, member: str) -> bytes:
+    """An optional member of a request as it is stored: JSON, or nothing."""
+    return orjson.dumps(body[member]) if member in body else b""
+
+
+class Ledger:
+    """Asks the scripts. Every method raises, when awaited:
+
+    - ``Problem`` for a refusal, with the contract's code,
+    - ``StaleCredential`` when the caller's records have changed (nothing was done),
+    - ``StoreError`` when the store failed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # -- accounts ------------------------------------------------------------------------------
+
+    def account(self, principal: Principal) -> Account:
+        """The caller's own account."""
+        if principal.tenant is None:
+            raise RuntimeError("the operator has no account of its own")
+        names = self._store.keys.tenant(principal.tenant)
+        return Account(
+            names=names,
+            key=names.api_key(principal.key_id),
+            key_record=principal.key_record,
+            tenant_record=principal.tenant_record,
+            expires_at=principal.expires_at,
+            policy=principal.policy,
+        )
+
+    async def account_for_operator(self, tenant: str) -> Account:
+        """A tenant's account, for the operator to act on."""
+        names = self._store.keys.tenant(tenant)
+        record = await self._store.read("GET", names.record) or b""
+        return Account(
+            names=names,
+            key=names.record,
+            key_record=b"",
+            tenant_record=record,
+            expires_at="",
+            policy=read_tenant(record),
+        )
+
+    async def owner(self, reservation_id: str) -> tuple[str, str] | None:
+        """The tenant and scope path of a reservation, whoever owns it."""
+        for bucket in self._store.keys.buckets_of_id(reservation_id):
+            tenant, scope_path = await self._store.read(
+                "HMGET", bucket.reservation(reservation_id), "tenant", "scope_path"
+            )
+            if tenant is not None:
+                return tenant.decode(), (scope_path or b"").decode()
+        return None
+
+    async def now_ms(self) -> int:
+        """The store's clock."""
+        seconds, micros = await self._store.read("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    # -- mutations -----------------------------------------------------------------------------
+
+    async def reserve(
+        self, exchange: Exchange, account: Account, scopes: Scopes, reservation_id: str
+    ) -> Outcome:
+        """Hold the estimate on every budget of the subject, or on none."""
+        body = exchange.body
+        names = account.names
+        unit = body["estimate"]["unit"]
+        held = str(body["estimate"]["amount"])
+        lease = account.policy.lease_ms(body.get("ttl_ms"))
+        answer = await self._run(
+            exchange,
+            "reserve",
+            account,
+            [
+                names.idempotency("reserve", body["idempotency_key"]),
+                names.reservation(reservation_id),
+                names.ttl,
+                names.index,
+                *(names.budget(scope, unit) for scope in scopes.all),
+            ],
+            [
+                names.reservation_prefix,
+                request_hash(body),
+                reservation_id,
+                held,
+                unit,
+                lease,
+                body.get("grace_period_ms", 5000),
+                body.get("overage_policy", ""),
+                account.policy.overage_policy,
+                account.policy.max_extensions,
+                orjson.dumps(body["subject"]),
+                orjson.dumps(body["action"]),
+                stored_json(body, "metadata"),
+                scopes.json,
+                body["idempotency_key"],
+                *scopes.all,
+            ],
+        )
+        if answer[0] == _REPLAY:
+            return self._replayed_reserve(exchange, account, answer)
+        if answer[0] == b"NO_BUDGET":
+            raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
+        _, expires, policy, caps, snapshot = answer
+        return Outcome(
+            reservation_body(
+                reservation_id,
+                unit,
+                held,
+                expires_at_ms=int(expires),
+                remaining_ttl_ms=lease,
+                scope_path=scopes.path,
+                affected_scopes=scopes.all,
+                caps=caps,
+                balances=balances(snapshot, scopes.all, unit),
+            ),
+            replayed=False,
+            policy=policy.decode(),
+        )
+
+    def _replayed_reserve(
+        self, exchange: Exchange, account: Account, answer: Sequence[Any]
+    ) -> Outcome:
+        (
+            _,
+            now,
+            stored_hash,
+            reservation_id,
+            held,
+            unit,
+            created,
+            lease,
+            state,
+            scope_path,
+            affected,
+            caps,
+            snapshot,
+            policy,
+            subject,
+            action,
+            metadata,
+            expires_at,
+        ) = answer
+        if stored_hash is None:
+            stored = [subject, action, metadata, held, unit, policy]
+            if not _same_request(exchange.body, stored):
+                closed = account.policy.guard != "OPEN"
+                code = b"TENANT_CLOSED" if closed else b"IDEMPOTENCY_MISMATCH"
+                raise refusal([b"ERROR", code])
+        # An extension moved `expires_at`; the answer was the first one.
+        expires = int(expires_at) if lease is None else int(created) + int(lease)
+        scopes = orjson.loads(affected)
+        return Outcome(
+            reservation_body(
+                reservation_id.decode(),
+                unit.decode(),
+                held,
+                expires_at_ms=expires,
+                remaining_ttl_ms=max(0, expires - int(now)) if state == b"ACTIVE" else 0,
+                scope_path=scope_path.decode(),
+                affected_scopes=scopes,
+                caps=caps,
+                balances=balances(snapshot or b"", scopes, unit.decode()),
+            ),
+            replayed=True,
+            policy=policy.decode(),
+        )
+
+    async def commit(self, exchange: Exchange, account: Account, reservation_id: str) -> Outcome:
+        """Charge what was used, return the rest of the hold."""
+        body = exchange.body
+        names = account.names
+        answer = await self._run(
+            exchange,
+            "commit",
+            account,
+            [names.reservation(reservation_id), names.ttl],
+            [
+                names.budget_prefix,
+                reservation_id,
+                body["idempotency_key"],
+                request_hash(body),
+                str(body["actual"]["amount"]),
+                body["actual"]["unit"],
+                stored_json(body, "metrics"),
+                stored_json(body, "metadata"),
+            ],
+        )
+        kind, charged, estimate, unit, scopes, snapshot, policy, debt = answer
+        unit = unit.decode()
+        result: Body = {"status": "COMMITTED", "charged": amount(unit, charged)}
+        if int(charged) < int(estimate):
+            result["released"] = amount(unit, int(estimate) - int(charged))
+        result["balances"] = balances(snapshot, orjson.loads(scopes), unit)
+        return Outcome(result, kind == _REPLAY, policy.decode(), debt != b"0")
+
+    async def release(
+        self,
+        exchange: Exchange,
+        account: Account,
+        reservation_id: str,
+        *,
+        audit_id: str = "",
+        audit_entry: bytes = b"",
+        audit_kept_ms: int = 0,
+    ) -> Outcome:
+        """Give the hold back; with an audit entry when the operator does it."""
+        body = exchange.body
+        names = account.names
+        answer = await self._run(
+            exchange,
+            "release",
+            account,
+            [
+                names.reservation(reservation_id),
+                names.ttl,
+                names.audit_entry(audit_id),
+                names.audit_tenant_index,
+                names.audit_index,
+            ],
+            [
+                names.budget_prefix,
+                reservation_id,
+                body["idempotency_key"],
+                request_hash(body),
+                audit_entry,
+                audit_id,
+                audit_kept_ms,
+            ],
+        )
+        kind, estimate, unit, scopes, snapshot = answer
+        unit = unit.decode()
+        result: Body = {
+            "status": "RELEASED",
+            "released": amount(unit, estimate),
+            "balances": balances(snapshot, orjson.loads(scopes), unit),
+        }
+        return Outcome(result, kind == _REPLAY)
+
+    async def extend(self, exchange: Exchange, account: Account, reservation_id: str) -> Outcome:
+        """Move the expiry outward, counted from the current expiry."""
+        body = exchange.body
+        names = account.names
+        key = body["idempotency_key"]
+        answer = await self._run(
+            exchange,
+            "extend",
+            account,
+            [
+                names.reservation(reservation_id),
+                names.ttl,
+                names.idempotency("extend", f"{reservation_id}:{key}"),
+            ],
+            [
+                names.budget_prefix,
+                reservation_id,
+                key,
+                request_hash(body),
+                body["extend_by_ms"],
+                names.idempotency_prefix("reserve"),
+            ],
+        )
+        kind, now, state, expires, unit, scopes, snapshot = answer
+        left = int(expires) - int(now) if state == b"ACTIVE" else 0
+        result: Body = {
+            "status": "ACTIVE",
+            "expires_at_ms": int(expires),
+            "remaining_ttl_ms": max(0, left),
+            "balances": balances(snapshot, orjson.loads(scopes), unit.decode()),
+        }
+        return Outcome(result, kind == _REPLAY)
+
+    async def debit(
+        self, exchange: Exchange, account: Account, scopes: Scopes, event_id: str
+    ) -> Outcome:
+        """Charge budgets directly, without a reservation."""
+        body = exchange.body
+        names = account.names
+        unit = body["actual"]["unit"]
+        answer = await self._run(
+            exchange,
+            "event",
+            account,
+            [
+                names.idempotency("event", body["idempotency_key"]),
+                names.event(event_id),
+                *(names.budget(scope, unit) for scope in scopes.all),
+            ],
+            [
+                names.event_prefix,
+                request_hash(body),
+                event_id,
+                str(body["actual"]["amount"]),
+                unit,
+                body.get("overage_policy", ""),
+                account.policy.overage_policy,
+                orjson.dumps(body["subject"]),
+                orjson.dumps(body["action"]),
+                stored_json(body, "metadata"),
+                stored_json(body, "metrics"),
+                body.get("client_time_ms", ""),
+                scopes.json,
+                body["idempotency_key"],
+                *scopes.all,
+            ],
+        )
+        if answer[0] == b"NO_BUDGET":
+            raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
+        kind, applied_id, asked, charged, unit, affected, snapshot, policy, debt = answer
+        unit = unit.decode()
+        result: Body = {"status": "APPLIED", "event_id": applied_id.decode()}
+        if charged != asked:
+            result["charged"] = amount(unit, charged)
+        result["balances"] = balances(snapshot, orjson.loads(affected), unit)
+        return Outcome(result, kind == _REPLAY, policy.decode(), debt != b"0")
+
+    async def evaluate(
+        self, exchange: Exchange, account: Account, scopes: Scopes, *, dry_run: bool
+    ) -> Outcome:
+        """Say whether the estimate would be held; nothing is."""
+        body = exchange.body
+        names = account.names
+        unit = body["estimate"]["unit"]
+        namespace = "reserve" if dry_run else "decide"
+        for no_budget in ("", "1"):
+            answer = await self._run(
+                exchange,
+                "evaluate",
+                account,
+                [
+                    names.idempotency(namespace, body["idempotency_key"]),
+                    names.idempotency_hash(namespace, body["idempotency_key"]),
+                    *(names.budget(scope, unit) for scope in scopes.all),
+                ],
+                [
+                    "dry_run" if dry_run else "decide",
+                    request_hash(body),
+                    no_budget,
+                    str(body["estimate"]["amount"]),
+                    unit,
+                    scopes.json,
+                    *scopes.all,
+                ],
+            )
+            if answer[0] != b"NO_BUDGET":
+                break
+            # A wrong unit is an error of the request; no budget at all is a denial.
+            wrong_unit = await self._no_budget(names, scopes, unit)
+            if wrong_unit is not None:
+                raise wrong_unit
+        decision = {
+            name: value for name, value in orjson.loads(answer[1]).items() if value is not None
+        }
+        return Outcome(decision, answer[0] == _REPLAY)
+
+    # -- details ---------------------------------------------------------------------------------
+
+    async def _run(
+        self,
+        exchange: Exchange,
+        script: str,
+        account: Account,
+        keys: list[str],
+        arguments: list[Argument],
+    ) -> Any:
+        answer = await self._store.call(
+            account.names.tenant,
+            script,
+            account.keys + keys,
+            account.arguments + arguments,
+        )
+        if answer[0] == b"STALE":
+            raise StaleCredential
+        exchange.confirmed = True
+        if answer[0] != b"ERROR":
+            return answer
+        if answer[1] == b"UNIT_MISMATCH":
+            unit, scopes = answer[2].decode(), orjson.loads(answer[3])
+            raise unit_mismatch(scopes[0], exchange.body["actual"]["unit"], [unit])
+        if answer[1] == b"NOT_FOUND" and len(self._store.keys.layout.tags()) > 1:
+            # Another tenant's reservation lives in another bucket.
+            if await self.owner(exchange.path_params["reservation_id"]) is not None:
+                raise refusal([b"ERROR", b"FORBIDDEN"])
+        raise refusal(answer)
+
+    async def _no_budget(self, names: TenantKeys, scopes: Scopes, unit: str) -> Problem | None:
+        """UNIT_MISMATCH if a scope has a budget in another unit, the shallowest one deciding."""
+        others = [other for other in UNITS if other != unit]
+        rows = await asyncio.gather(
+            *(
+                self._store.read("HMGET", names.budget(scope, other), "tenant_id", "allocated")
+                for scope in scopes.all
+                for other in others
+            )
+        )
+        for place, scope in enumerate(scopes.all):
+            expected = []
+            for offset, other in enumerate(others):
+                owner, allocated = rows[place * len(others) + offset]
+                owned = owner is None and scope.startswith("tenant:")
+                if allocated is not None and (owned or owner == names.tenant.encode()):
+                    expected.append(other)
+            if expected:
+                return unit_mismatch(scope, unit, expected)
+        return None
+
+
+def _same_request(body: Body, stored: Sequence[bytes | None]) -> bool:
+    """Whether a reservation made by another server, whose request hash cannot be reproduced,
+    answers this request."""
+    subject, action, metadata, held, unit, policy = stored
+
+    def same(member: str, text: bytes | None) -> bool:
+        value = None if text is None else _without_nulls(orjson.loads(text))
+        return canonical(body.get(member)) == canonical(value)
+
+    estimate = body["estimate"]
+    return (
+        same("subject", subject)
+        and same("action", action)
+        and same("metadata", metadata)
+        and str(estimate["amount"]).encode() == held
+        and estimate["unit"].encode() == unit
+        and body.get("overage_policy", (policy or b"").decode()).encode() == policy
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return value

@@ -1,0 +1,134 @@
+"""The list of reservations: what a query asks for, and one page of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cycles_server.ledger.bodies import Body
+from cycles_server.ledger.cursors import (
+    Cursor,
+    fingerprint,
+    foreign_cursor,
+    malformed_cursor,
+    read_cursor,
+)
+from cycles_server.ledger.records import (
+    ALL_MAPS,
+    Row,
+    body_fields,
+    log_unusable,
+    number_of,
+    read_rows,
+    reservation_detail,
+)
+from cycles_server.ledger.search import CREATED, SORT_TYPES, Order, find
+from cycles_server.ledger.selection import Selection, read_selection
+from cycles_server.store.errors import StoreCorrupt
+from cycles_server.store.keys import TenantKeys
+from cycles_server.store.store import Store
+
+DEFAULT_LIMIT = 50
+
+_UNSORTED, _SORTED = "reservations", "reservations-sorted"
+_DIRECTIONS = ("asc", "desc")
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What a list asks for, but for whose it is.
+
+    Attributes:
+        order: None where the order is the server's own.
+        maps: the heavy members that ``include`` names.
+    """
+
+    selection: Selection
+    order: Order | None
+    limit: int
+    maps: frozenset[str]
+    cursor: Cursor | None
+
+
+def read_list_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> ListQuery:
+    """Read the validated query of listReservations.
+
+    Raises:
+        Problem: 400 for a window that is none, a malformed cursor, or an unsorted list's cursor
+            on a sorted one.
+    """
+    selection = read_selection(query, scope_filter)
+    order = None
+    if "sort_by" in query or "sort_dir" in query:
+        order = (query.get("sort_by", CREATED), query.get("sort_dir", "desc"))
+    cursor = read_cursor(query, (_UNSORTED, _SORTED))
+    if cursor is not None:
+        if cursor.kind == _UNSORTED and order is not None:
+            raise foreign_cursor()
+        # A sorted list's cursor holds the order: a client need not repeat it.
+        order = order or _order_in(cursor)
+    tokens = {token.strip() for token in query.get("include", ())}
+    return ListQuery(
+        selection=selection,
+        order=order,
+        limit=query.get("limit", DEFAULT_LIMIT),
+        maps=ALL_MAPS & tokens,
+        cursor=cursor,
+    )
+
+
+def _order_in(cursor: Cursor) -> Order | None:
+    order = cursor.order
+    if (order is None) != (cursor.kind == _UNSORTED):
+        raise malformed_cursor()
+    if order is not None and (order[0] not in SORT_TYPES or order[1] not in _DIRECTIONS):
+        raise malformed_cursor()
+    return order
+
+
+async def list_page(store: Store, tenant: str, query: ListQuery) -> Body:
+    """ReservationListResponse: one page of a tenant's reservations.
+
+    Raises:
+        Problem: 400 for a cursor of another order, filter or window.
+        StoreError: the store failed.
+    """
+    binding = ""
+    if query.order is not None:
+        binding = fingerprint(tenant, query.order, query.selection.asked())
+    after = None
+    if query.cursor is not None:
+        after = query.cursor.after
+        by = CREATED if query.order is None else query.order[0]
+        if query.cursor.binding != binding:
+            raise foreign_cursor()
+        if type(after[0]) is not SORT_TYPES[by]:
+            raise malformed_cursor()
+    names = store.keys.tenant(tenant)
+    found = await find(store, names, query.selection, query.order, query.limit, after)
+    body: Body = {"reservations": await _bodies(store, names, found.ids, query)}
+    if found.end is not None:
+        kind = _UNSORTED if query.order is None else _SORTED
+        body["next_cursor"] = Cursor(kind, found.end, query.order, binding).text()
+    body["has_more"] = found.end is not None
+    return body
+
+
+async def _bodies(
+    store: Store, names: TenantKeys, ids: Sequence[str], query: ListQuery
+) -> list[Body]:
+    rows = await read_rows(store, names, ids, body_fields(query.maps))
+    bodies = []
+    for row_id, row in zip(ids, rows, strict=True):
+        try:
+            if row is not None and _still_asked_for(query.selection, row):
+                bodies.append(reservation_detail(row_id, row, query.maps))
+        except StoreCorrupt as error:
+            log_unusable(row_id, error)
+    return bodies
+
+
+def _still_asked_for(selection: Selection, row: Row) -> bool:
+    """A row may have changed since it was found: a list of ACTIVE ones shows no other."""
+    return selection.admits(row) and selection.created.admits(number_of(row, "created_at"))
