@@ -1,0 +1,55 @@
+"""Leases: one process at a time does a job, and a dead one is soon replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from cycles_server.store.errors import StoreError
+from cycles_server.store.store import Store
+
+
+class Lease:
+    """A job's lease in the store.
+
+    Args:
+        ttl_ms: how long it outlives a holder that died.
+        renew_ms: how often a holder renews it, below ``ttl_ms``.
+    """
+
+    def __init__(self, store: Store, job: str, *, ttl_ms: int, renew_ms: int) -> None:
+        self._store = store
+        self._key = store.keys.lease(job)
+        self._token = uuid.uuid4().hex
+        self._ttl_ms = ttl_ms
+        self._renew_ms = renew_ms
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[bool]:
+        """Hold the lease for the block, if nobody else has it; yields whether it is held.
+
+        Losing it half-way does no harm: every step of a job is atomic and safe to repeat.
+        """
+        if not await self._ask(self._ttl_ms):
+            yield False
+            return
+        renewal = asyncio.create_task(self._renew())
+        try:
+            yield True
+        finally:
+            renewal.cancel()
+            await self._ask(0)
+
+    async def _ask(self, ttl_ms: int) -> bool:
+        answer = await self._store.call("", "lease", [self._key], [self._token, ttl_ms], bulk=True)
+        return bool(answer)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._renew_ms / 1000)
+            try:
+                await self._ask(self._ttl_ms)
+            except StoreError:
+                continue  # the job itself meets the same store and reports it
