@@ -1,0 +1,104 @@
+"""The application: a contract, the engine that serves it, and the operations plane beside it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from a2wsgi import WSGIMiddleware
+
+from cycles_server import __version__
+from cycles_server.auth.adminkey import AdminKey
+from cycles_server.auth.apikeys import ApiKeys
+from cycles_server.contract.document import Contract, load_contract
+from cycles_server.contract.engine import ProtocolPlane
+from cycles_server.http.edge import Edge
+from cycles_server.ledger.ledger import Ledger
+from cycles_server.maintenance.scheduler import Scheduler
+from cycles_server.operations.actuator import create_actuator, operator_check
+from cycles_server.operations.docs import DOCUMENT_PATH, PAGES_PATH, add_docs
+from cycles_server.operations.metrics import Metrics, join_multiprocess, render_registry
+from cycles_server.operations.probe import StoreProbe
+from cycles_server.services import Services
+from cycles_server.settings import Settings
+from cycles_server.store.keys import Keys
+from cycles_server.store.layout import LAYOUTS
+from cycles_server.store.store import Store
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_OPERATIONS_THREADS = 4
+
+
+def create_app(
+    settings: Settings, *, spec: Path | None = None, metrics_directory: Path | None = None
+) -> ASGIApp:
+    """The ASGI application of one worker process.
+
+    Args:
+        spec: another contract document to serve (same operations).
+        metrics_directory: where several workers count together.
+
+    Raises:
+        ContractError: the contract cannot be served.
+        LookupError: an operation of the contract has no handler.
+    """
+    contract = load_contract(spec)
+    join_multiprocess(metrics_directory)
+    metrics = Metrics(tenant_label=settings.cycles_metrics_tenant_tag_enabled)
+    store = Store(
+        settings.redis_connection_url,
+        keys=Keys(LAYOUTS[settings.cycles_key_layout]()),
+        timeout_ms=settings.redis_pool_max_wait_ms,
+    )
+    services = Services(settings=settings, store=store, ledger=Ledger(store), metrics=metrics)
+    api_keys = ApiKeys(store)
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        scheduler = Scheduler(services)
+        scheduler.start()
+        # What lives now lives as long as the process: no collection needs to walk it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            await scheduler.stop()
+            api_keys.close()
+            await store.close()
+
+    protocol = ProtocolPlane(services, lifespan=lifespan)
+    protocol.add_contract(contract, authenticators=[AdminKey(settings.admin_api_key), api_keys])
+    protocol.build()
+    operations = operations_plane(contract, settings, metrics, metrics_directory)
+    mounts = [(prefix, operations) for prefix in ("/actuator", DOCUMENT_PATH, PAGES_PATH)]
+    return Edge(protocol, metrics, mounts)
+
+
+def operations_plane(
+    contract: Contract, settings: Settings, metrics: Metrics, metrics_directory: Path | None
+) -> ASGIApp:
+    """Health, info, metrics and docs: a small Flask application."""
+    admin_key = settings.admin_api_key
+    flask = create_actuator(
+        registry=render_registry(metrics_directory, metrics),
+        admin_key=admin_key,
+        ping=StoreProbe(settings.redis_connection_url).check,
+        info={
+            "app": {"name": "cycles-server", "version": __version__},
+            "contract": {"title": contract.title, "version": contract.version},
+        },
+    )
+    add_docs(
+        flask,
+        contract,
+        operator=operator_check(admin_key),
+        document=settings.springdoc_api_docs_enabled,
+        pages=settings.springdoc_swagger_ui_enabled,
+    )
+    return WSGIMiddleware(flask, workers=_OPERATIONS_THREADS)  # type: ignore[arg-type,return-value]

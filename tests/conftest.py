@@ -1,0 +1,83 @@
+"""Fixtures: one Redis and one server for the whole run; every test makes its own tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from support.redis import RedisServer
+from support.server import CyclesServer
+from support.tenants import Tenant
+
+
+@dataclass
+class Running:
+    """A running server and its store."""
+
+    server: CyclesServer
+    store: RedisServer
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def redis(self) -> Redis[Any]:  # type: ignore[type-arg]
+        return self.store.client
+
+    def tenant(self, **fields: Any) -> Tenant:
+        """A new tenant with a key; without fields it has no record, and so no restriction."""
+        tenant = Tenant(self.redis, self.url)
+        if fields:
+            tenant.record(**fields)
+        return tenant
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    redis = RedisServer(tmp_path_factory.mktemp("redis"), fsync="everysec")
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture(scope="session")
+def running(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    server = CyclesServer(store.url, tmp_path_factory.mktemp("server") / "log")
+    yield Running(server, store)
+    server.stop()
+
+
+@pytest.fixture
+def tenant(running: Running) -> Tenant:
+    """A tenant with a budget of 1,000,000 tokens."""
+    tenant = running.tenant()
+    tenant.budget()
+    return tenant
+
+
+StartServer = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartServer]:
+    """Start a server with a store of its own, for tests that break either."""
+    started: list[Running] = []
+
+    def begin(*redis_options: str, arguments: tuple[str, ...] = (), **settings: str) -> Running:
+        number = len(started)
+        redis = RedisServer(tmp_path / f"redis{number}", *redis_options)
+        server = CyclesServer(
+            redis.url, tmp_path / f"server{number}.log", arguments=arguments, settings=settings
+        )
+        started.append(Running(server, redis))
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.store.resume()
+        running.server.stop()
+        running.store.stop()

@@ -1,0 +1,84 @@
+"""The server as its users run it: a process of its own, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 30
+ADMIN_KEY = "operator-secret"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class CyclesServer:
+    """``python -m cycles_server`` on a free port, answers enforced against the contract."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        log: Path,
+        *,
+        arguments: tuple[str, ...] = (),
+        settings: dict[str, str] | None = None,
+        wait: bool = True,
+    ) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        self._command = [
+            sys.executable, "-W", "error::ResourceWarning", "-m", "cycles_server",
+            "--host", "127.0.0.1", "--port", str(self.port), *arguments,
+        ]  # fmt: skip
+        # Only what the test sets: nothing of the machine that it runs on.
+        kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "PYTHONPATH", "TMPDIR")
+        self._environment = {name: os.environ[name] for name in kept if name in os.environ} | {
+            "REDIS_URL": redis_url,
+            "ADMIN_API_KEY": ADMIN_KEY,
+            "CYCLES_RESPONSE_VALIDATION": "enforce",
+            "CYCLES_EXPIRY_INTERVAL_MS": "200",
+            "CYCLES_PUBLIC_RATE_LIMIT_REQUESTS_PER_MINUTE": "100000",
+            **(settings or {}),
+        }
+        self.start(wait=wait)
+
+    def start(self, *, wait: bool = True) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log
+            )
+        if wait:
+            self.wait_until_live()
+
+    def wait_until_live(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                httpx.get(f"{self.url}/actuator/health/liveness", timeout=2)
+                return
+            except httpx.HTTPError:
+                running = self.process.poll() is None and time.monotonic() < deadline
+                assert running, self.log.read_text()
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask it to stop; returns its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
