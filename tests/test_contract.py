@@ -1,0 +1,96 @@
+"""The contract document: valid OpenAPI 3.1, complete, and served as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from conftest import Running
+from openapi_spec_validator import validate
+from support.server import ADMIN_KEY
+
+from cycles_server.contract.document import load_contract, operations_of
+from cycles_server.contract.resolver import find_handler
+from cycles_server.contract.schemas import SchemaCompiler
+
+CONTRACT = load_contract()
+OPERATIONS = {operation.operation_id: operation for operation in operations_of(CONTRACT.document)}
+
+
+def test_it_is_valid_openapi() -> None:
+    validate(CONTRACT.document)
+    assert CONTRACT.document["openapi"].startswith("3.1")
+
+
+def test_every_operation_has_a_handler() -> None:
+    assert len(OPERATIONS) == 11
+    for operation in OPERATIONS.values():
+        assert callable(find_handler(operation.tag, operation.operation_id))
+
+
+def test_an_operation_without_a_handler_is_named() -> None:
+    with pytest.raises(LookupError, match="launchRocket"):
+        find_handler("Reservations", "launchRocket")
+
+
+def test_links_lead_from_a_reserve_to_its_settlement() -> None:
+    links = OPERATIONS["createReservation"].responses["200"]["links"]
+    named = [
+        CONTRACT.document["components"]["links"][link["$ref"].rpartition("/")[2]]
+        if "$ref" in link
+        else link
+        for link in links.values()
+    ]
+    assert {link["operationId"] for link in named} == {
+        "commitReservation",
+        "releaseReservation",
+        "extendReservation",
+        "getReservation",
+    }
+    for link in named:
+        assert link["parameters"] == {"reservation_id": "$response.body#/reservation_id"}
+
+
+def examples(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every schema with an example, and the example."""
+    if isinstance(node, dict):
+        if "example" in node and ("type" in node or "schema" in node):
+            yield node.get("schema", node), node["example"]
+        if "type" in node:
+            yield from ((node, example) for example in node.get("examples", ()))
+        for member in node.values():
+            yield from examples(member)
+    elif isinstance(node, list):
+        for item in node:
+            yield from examples(item)
+
+
+def test_its_examples_follow_their_schemas() -> None:
+    compiler = SchemaCompiler(CONTRACT.document)
+    found = list(examples(CONTRACT.document))
+    assert len(found) >= 10
+    for schema, example in found:
+        compiled = compiler.compile(schema)
+        assert compiled.is_valid(example), compiled.violation(example)
+
+
+def test_it_is_served_as_it_stands(running: Running) -> None:
+    headers = {"X-Admin-API-Key": ADMIN_KEY}
+    served = httpx.get(f"{running.url}/api-docs.yaml", headers=headers)
+    assert served.content == CONTRACT.text
+    as_json = httpx.get(f"{running.url}/api-docs", headers=headers).json()
+    assert as_json == yaml.safe_load(CONTRACT.text)
+
+
+def test_pages_to_try_it(running: Running) -> None:
+    headers = {"X-Admin-API-Key": ADMIN_KEY}
+    page = httpx.get(f"{running.url}/swagger-ui.html", headers=headers)
+    assert page.status_code == 200
+    assert "/swagger-ui/swagger-ui-bundle.js" in page.text
+    assert '"/api-docs"' in page.text
+    script = httpx.get(f"{running.url}/swagger-ui/swagger-ui-bundle.js", headers=headers)
+    assert script.status_code == 200
+    assert httpx.get(f"{running.url}/swagger-ui.html").status_code == 401
