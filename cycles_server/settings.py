@@ -25,6 +25,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from cycles_server.timetable import parse_cron
+
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 _MOST_DAYS = 1_000_000  # a date that far ahead still has a four-digit year
@@ -112,7 +114,12 @@ def _cron(value: str) -> str:
         return "-"
     if len(fields) != 6 or not all(re.fullmatch(r"[0-9A-Za-z*?,/#-]+", part) for part in fields):
         raise ValueError(allowed)
-    return " ".join(fields)
+    cron = " ".join(fields)
+    try:
+        parse_cron(cron)
+    except ValueError:
+        raise ValueError(allowed) from None
+    return cron
 
 
 def _host(value: str) -> str:
@@ -403,7 +410,7 @@ class Settings(BaseSettings):
     reservation_created_at_index_failure_backoff_ms: Delay = Field(
         default=3_600_000,
         description=(
-            "Milliseconds to the next such scan after one that met unreadable reservations."
+            "Milliseconds to the next such scan after one that failed."
         ),
     )
     reservation_created_at_index_sweep_cron: Cron = Field(

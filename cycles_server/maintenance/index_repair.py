@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from cycles_server.ledger.index import STEP, IndexWalk
 from cycles_server.store.clock import now_ms
 from cycles_server.store.errors import StoreCorrupt
+from cycles_server.store.scan import PAUSE_S, scan
 from cycles_server.store.store import Store
 
-_SCAN_COUNT = 500
 _PRUNE_AGE_MS = 31 * 86_400_000
 """Records live 30 days beyond their end: entries younger than this are left alone."""
-_PAUSE_S = 0.002
-"""Between two steps, so that a long scan leaves room for requests."""
 
 
 async def repair_index(store: Store) -> int:
@@ -29,7 +27,7 @@ async def repair_index(store: Store) -> int:
         StoreError: the store failed; what was added stays.
     """
     added = 0
-    async for keys in _scan(store, store.keys.reservation_pattern()):
+    async for keys in scan(store, store.keys.reservation_pattern()):
         for start in range(0, len(keys), STEP):
             added += await _add_missing(store, keys[start : start + STEP])
     return added
@@ -43,23 +41,12 @@ async def prune_index(store: Store) -> int:
     """
     dropped = 0
     oldest_kept = await now_ms(store) - _PRUNE_AGE_MS
-    async for keys in _scan(store, store.keys.index_pattern()):
+    async for keys in scan(store, store.keys.index_pattern()):
         for key in keys:
             tenant = store.keys.index_tenant(key)
             if store.keys.tenant(tenant).index == key:
                 dropped += await _drop_gone(store, tenant, oldest_kept)
     return dropped
-
-
-async def _scan(store: Store, pattern: str) -> AsyncIterator[list[str]]:
-    cursor = b"0"
-    while True:
-        cursor, keys = await store.read_bulk("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
-        if keys:
-            yield [key.decode() for key in keys]
-        if cursor == b"0":
-            return
-        await asyncio.sleep(_PAUSE_S)
 
 
 async def _add_missing(store: Store, keys: Sequence[str]) -> int:
@@ -97,5 +84,5 @@ async def _drop_gone(store: Store, tenant: str, oldest_kept: int) -> int:
         gone = [row_id for (_, row_id), exists in zip(batch, there, strict=True) if not exists]
         if gone:
             dropped += await store.write("ZREM", names.index, *gone)
-        await asyncio.sleep(_PAUSE_S)
+        await asyncio.sleep(PAUSE_S)
     return dropped

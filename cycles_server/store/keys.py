@@ -144,6 +144,10 @@ class Keys:
         """A SCAN pattern for the indexes of every tenant."""
         return f"{self._any_tag()}{_INDEX}*{_INDEX_END}"
 
+    def audit_index_pattern(self) -> str:
+        """A SCAN pattern for the audit indexes of every tenant, and the one of all."""
+        return f"{self._any_tag()}audit:logs:*"
+
     @staticmethod
     def index_tenant(key: str) -> str:
         """The tenant of a key that :meth:`index_pattern` found."""
