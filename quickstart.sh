@@ -58,7 +58,7 @@ wanted=$(cksum setup.cfg pyproject.toml)
 if [ "$(cat "$venv/cycles-installed" 2>/dev/null)" != "$wanted" ]; then
     if [ ! -x "$venv/bin/python" ]; then
         "$python" -c 'import ensurepip' 2>/dev/null ||
-            fail "$python cannot make virtual environments (Debian, Ubuntu: apt install python3-venv)"
+            fail "$python cannot make virtual environments (Debian, Ubuntu: apt install $python-venv)"
         say 'Making a virtual environment in .venv ...'
         "$python" -m venv "$venv" || fail "$python -m venv $venv failed"
     fi

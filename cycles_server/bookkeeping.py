@@ -259,43 +259,43 @@ class Books:
 
     def _check_lists_of_budgets(self) -> Iterator[Finding]:
         """Every budget stands in its tenant's set, and nothing else does."""
-        listed: set[str] = set()
+        read = 0
         for name in self._scan(f"{self._names.budgets}*"):
             for page in _pages(self._client.sscan_iter(name, count=PAGE)):
-                listed.update(page)
-                answers = iter(
-                    self._atomically(
-                        *(
-                            command
-                            for key in page
-                            for command in (("SISMEMBER", name, key), ("EXISTS", key))
-                        )
-                    )
-                )
-                for key in page:
-                    member, exists = next(answers), next(answers)
-                    if member and not exists:
+                for key, listed, exists in self._listed([(name, key) for key in page]):
+                    if listed and not exists:
                         yield Finding(WARNING, "BUDGET_MISSING", name, f"names {key}: no such key")
-                self._progress("lists of budgets", len(listed))
-        for page in _pages(
-            key for key in self._scan(f"{self._bucket.budget_prefix}*") if key not in listed
-        ):
-            yield from self._unlisted(page)
+                read += len(page)
+                self._progress("lists of budgets", read)
+        for page in _pages(self._scan(f"{self._bucket.budget_prefix}*")):
+            owners = self._atomically(*(("HGET", key, "tenant_id") for key in page))
+            places = [
+                (self._list_of(key, owner), key)
+                for key, owner in zip(page, owners, strict=True)
+                if not isinstance(owner, ResponseError)  # reported as malformed
+            ]
+            for (name, _), (key, listed, exists) in zip(places, self._listed(places), strict=True):
+                if exists and not listed:
+                    why = f"not in {name}: balances do not show it"
+                    yield Finding(WARNING, "BUDGET_UNLISTED", key, why)
 
-    def _unlisted(self, page: list[str]) -> Iterator[Finding]:
-        owners = self._atomically(*(("HGET", key, "tenant_id") for key in page))
-        for key, owner in zip(page, owners, strict=True):
-            if isinstance(owner, ResponseError):
-                continue  # reported as malformed
-            scope, _ = self._names.scope_and_unit(key)
-            if not owner and scope.startswith("tenant:"):
-                owner = scope.partition("/")[0].partition(":")[2]
-            name = TenantKeys(owner or "", self._bucket.tag).budgets
-            member, exists = self._atomically(("SISMEMBER", name, key), ("EXISTS", key))
-            if exists and not member:
-                yield Finding(
-                    WARNING, "BUDGET_UNLISTED", key, f"not in {name}: balances do not show it"
-                )
+    def _list_of(self, key: str, owner: str | None) -> str:
+        """The set that a budget belongs into."""
+        scope, _ = self._names.scope_and_unit(key)
+        if not owner and scope.startswith("tenant:"):
+            owner = scope.partition("/")[0].partition(":")[2]
+        return TenantKeys(owner or "", self._bucket.tag).budgets
+
+    def _listed(self, places: list[tuple[str, str]]) -> Iterator[tuple[str, bool, bool]]:
+        """Of each set and key: the key, whether the set names it, whether it exists."""
+        commands = (
+            command
+            for name, key in places
+            for command in (("SISMEMBER", name, key), ("EXISTS", key))
+        )
+        answers = iter(self._atomically(*commands))
+        for _, key in places:
+            yield key, bool(next(answers)), bool(next(answers))
 
     # -- indexes over reservations ----------------------------------------------------------------
 

@@ -39,7 +39,7 @@ _SOCKET_FILE = "redis.sock"
 _LONGEST_SOCKET_PATH = 100
 _POLL_S = 0.01
 _START_S = 30.0
-_STOP_S = 30.0
+_STOP_S = 30
 _LOCK_S = 10.0
 
 
@@ -284,13 +284,14 @@ def _answers(client: Redis) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        # It leads a session of its own, so this reaches a watcher's store as well.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    for _ in range(_STOP_S):
+        process.terminate()  # again each second: it may refuse while it writes its file anew
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+            return
+    # It leads a session of its own, so this reaches a watcher's store as well.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _alive(pid: str) -> bool:

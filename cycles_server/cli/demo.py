@@ -15,8 +15,8 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from cycles_server.cli.errors import fatal
 from cycles_server.cli.keyfile import kept_key
-from cycles_server.cli.serve import fatal
 from cycles_server.cli.stores import data_dir_option, opened_store
 from cycles_server.embedded import DEFAULT_DATA_DIR
 from cycles_server.money import DOLLAR_UNIT, MICROCENTS_PER_DOLLAR, show_amount

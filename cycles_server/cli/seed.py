@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from cycles_server.cli.errors import fatal
 from cycles_server.cli.keyfile import kept_key
-from cycles_server.cli.serve import fatal
 from cycles_server.cli.stores import data_dir_option, opened_store
 from cycles_server.money import parse_amount, show_amount
 from cycles_server.provisioning import (
@@ -33,7 +33,7 @@ def read_budgets(
     for value in values:
         place, equals, amount = value.partition("=")
         if not place or not equals:
-            raise click.BadParameter(f"{value!r}: write it like NAME=$1", ctx, param)
+            raise click.BadParameter(f"{value!r}: write it like tenant:acme=$1", ctx, param)
         try:
             budgets.append((place, *parse_amount(amount)))
         except ValueError as error:

@@ -70,8 +70,8 @@ def run_server(
             would lose money silently.
     """
     listener = bind(host, port)
-    check_store(settings)
     log_config = configure_logging(settings)
+    check_store(settings)
     options = {
         "lifespan": "on",
         "log_config": log_config,

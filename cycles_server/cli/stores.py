@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from cycles_server.cli.serve import fatal, settings_or_exit
+from cycles_server.cli.errors import fatal
+from cycles_server.cli.serve import settings_or_exit
 from cycles_server.embedded import DEFAULT_DATA_DIR, redis_configured, running_url
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import LAYOUTS

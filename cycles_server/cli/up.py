@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from cycles_server.cli.serve import bind, fatal, run_server, settings_or_exit
+from cycles_server.cli.errors import fatal
+from cycles_server.cli.serve import bind, run_server, settings_or_exit
 from cycles_server.embedded import (
     DEFAULT_DATA_DIR,
     EmbeddedError,

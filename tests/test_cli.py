@@ -1,0 +1,225 @@
+"""The command line: what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from redis import Redis
+
+from cycles_server.cli import main
+from cycles_server.embedded import EmbeddedError, EmbeddedRedis
+
+FREE_OF_REDIS = {"REDIS_URL": None, "REDIS_HOST": None}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    try:
+        with EmbeddedRedis(tmp_path_factory.mktemp("data"), fsync="everysec") as store:
+            yield store.url
+    except EmbeddedError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def url(server: str) -> str:
+    with Redis.from_url(server) as client:
+        client.flushall()
+    return server
+
+
+def run(*arguments: str, **environ: str | None) -> Result:
+    return CliRunner().invoke(
+        main, arguments, env={**FREE_OF_REDIS, **environ}, prog_name="cycles-server"
+    )
+
+
+def error_line(result: Result) -> str:
+    """The one line on standard error of a command that failed."""
+    (line,) = result.stderr.splitlines()
+    return line.removeprefix("Error: ")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", ["serve", "up", "seed", "doctor", "demo"])
+    def test_every_command_and_option_is_explained(self, command: str) -> None:
+        assert f"\n  {command} " in run("--help").output
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert result.output.startswith(f"Usage: cycles-server {command} [OPTIONS]\n\n  ")
+        for option in main.commands[command].params:
+            assert getattr(option, "help", None), f"{command} {option.name}"
+
+
+class TestSeed:
+    def test_twice(self, url: str) -> None:
+        arguments = ("seed", "--tenant", "acme", "--budget", "tenant:acme=$1", "--agent")
+        first = run(*arguments, "bot=5000:TOKENS", REDIS_URL=url)
+        assert first.exit_code == 0, first.output
+        assert "cyc_live_" in first.output
+        assert "$1.00" in first.output
+        second = run(*arguments, "bot=9:TOKENS", REDIS_URL=url)
+        assert second.exit_code == 0
+        assert "cyc_live_" not in second.output
+        assert "was there, left as it is" in second.output
+        with Redis.from_url(url, decode_responses=True) as client:
+            budget = client.hgetall("budget:tenant:acme/agent:bot:TOKENS")
+            assert (budget["allocated"], client.scard("apikeys:acme")) == ("5000", 1)
+
+    def test_for_machines(self, url: str) -> None:
+        arguments = ("seed", "--tenant", "acme", "--budget", "tenant:acme=7:CREDITS", "--json")
+        document = json.loads(run(*arguments, REDIS_URL=url).stdout)
+        assert document["tenant"] == {"tenant_id": "acme", "created": True}
+        assert document["api_key"].startswith("cyc_live_")
+        assert document["budgets"] == [
+            {
+                "scope": "tenant:acme",
+                "unit": "CREDITS",
+                "allocated": 7,
+                "remaining": 7,
+                "created": True,
+            }
+        ]
+        assert json.loads(run(*arguments, REDIS_URL=url).stdout)["api_key"] is None
+        another = json.loads(run(*arguments, "--new-key", REDIS_URL=url).stdout)["api_key"]
+        assert another not in (None, document["api_key"])
+
+    def test_a_key_kept_in_a_file(self, url: str, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        arguments = ("seed", "--tenant", "acme", "--json", "--key-file", str(path))
+        secrets = [json.loads(run(*arguments, REDIS_URL=url).stdout)["api_key"] for _ in "12"]
+        assert secrets == [path.read_text().strip()] * 2
+
+    def test_a_key_file_that_cannot_be_written(self, url: str, tmp_path: Path) -> None:
+        path = tmp_path / "absent" / "key"
+        result = run("seed", "--tenant", "acme", "--key-file", str(path), REDIS_URL=url)
+        assert (result.exit_code, error_line(result)) == (1, f"{path}: No such file or directory")
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "says"),
+        [
+            (["--tenant", "Acme"], 1, "an id is"),
+            (["--tenant", "acme", "--budget", "tenant:other=$1"], 1, "not one of tenant acme"),
+            (["--tenant", "acme", "--agent", "Bot=$1"], 1, "write 'tenant:acme/agent:bot'"),
+            (["--tenant", "acme", "--budget", "tenant:acme"], 2, "write it like"),
+            (["--tenant", "acme", "--budget", "tenant:acme=5"], 2, "needs its unit"),
+            (["--tenant", "acme", "--new-key", "--key-file", "x"], 2, "exclude each other"),
+            ([], 2, "Missing option '--tenant'"),
+        ],
+    )
+    def test_what_cannot_be_done(
+        self, url: str, arguments: list[str], status: int, says: str
+    ) -> None:
+        result = run("seed", *arguments, REDIS_URL=url)
+        assert result.exit_code == status
+        assert says in result.stderr.splitlines()[-1]
+        with Redis.from_url(url) as client:
+            assert client.dbsize() == 0
+
+
+class TestDoctor:
+    def test_healthy(self, url: str) -> None:
+        run("seed", "--tenant", "acme", "--budget", "tenant:acme=$1", REDIS_URL=url)
+        result = run("doctor", REDIS_URL=url)
+        assert result.exit_code == 0, result.output
+        assert "healthy: the books balance" in result.output
+
+    def test_findings(self, url: str) -> None:
+        run("seed", "--tenant", "acme", "--budget", "tenant:acme=$1", REDIS_URL=url)
+        with Redis.from_url(url) as client:
+            client.hincrby("budget:tenant:acme:USD_MICROCENTS", "spent", 5)
+        result = run("doctor", REDIS_URL=url)
+        assert (result.exit_code, result.stderr) == (1, "")
+        assert "INVARIANT" in result.output
+        result = run("doctor", "--json", REDIS_URL=url)
+        assert result.exit_code == 1
+        report = json.loads(result.stdout)
+        assert report["healthy"] is False
+        assert [finding["code"] for finding in report["findings"]] == ["INVARIANT"]
+        assert report["counted"]["budgets"] == 1
+
+    def test_a_store_that_is_away(self) -> None:
+        result = run("doctor", REDIS_URL=f"redis://:hunter2@127.0.0.1:{free_port()}")
+        assert result.exit_code == 2
+        assert error_line(result).startswith("the store failed: ")
+        assert "hunter2" not in result.output
+
+    def test_a_setting_that_is_not_allowed(self) -> None:
+        result = run("doctor", REDIS_PORT="x")
+        assert result.exit_code == 2
+        assert "REDIS_PORT" in error_line(result)
+
+    def test_no_embedded_store_where_one_was_named(self, tmp_path: Path) -> None:
+        result = run("doctor", "--data-dir", str(tmp_path))
+        assert result.exit_code == 2
+        assert error_line(result).startswith(f"no embedded store runs on {tmp_path}")
+
+
+class TestUp:
+    def test_a_port_that_is_taken(self, tmp_path: Path, taken_port: int) -> None:
+        data = tmp_path / "data"
+        result = run("up", "--port", str(taken_port), "--data-dir", str(data))
+        assert result.exit_code == 1
+        expected = f"cannot listen on 127.0.0.1:{taken_port}: Address already in use"
+        assert error_line(result) == expected
+        assert not data.exists()
+
+    def test_a_data_directory_that_is_in_use(self, tmp_path: Path) -> None:
+        with EmbeddedRedis(tmp_path):
+            result = run("up", "--port", str(free_port()), "--data-dir", str(tmp_path))
+        assert result.exit_code == 1
+        assert "is in use by another server" in error_line(result)
+
+    @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+    def test_serves_proves_and_stops(self, tmp_path: Path, stop: signal.Signals) -> None:
+        port = free_port()
+        environ = {name: os.environ[name] for name in os.environ if not name.startswith("REDIS_")}
+        code = "from cycles_server.cli import main; main()"
+        up = subprocess.Popen(
+            [sys.executable, "-c", code, "up", "--port", str(port), "--data-dir", str(tmp_path)],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            data = ("--data-dir", str(tmp_path))
+            result = run("demo", "--url", f"http://127.0.0.1:{port}", *data)
+            assert result.exit_code == 0, result.output
+            for step in ("reserve", "commit", "balance", "BUDGET_EXCEEDED", "curl -s"):
+                assert step in result.output
+            assert run("doctor", *data).exit_code == 0
+            assert (tmp_path / "acme.key").stat().st_mode & 0o777 == 0o600
+        finally:
+            up.send_signal(stop)
+            assert up.wait(20) == 0
+        with EmbeddedRedis(tmp_path) as store, Redis.from_url(store.url) as client:
+            assert client.hget("budget:tenant:acme:USD_MICROCENTS", "spent") == b"42000"
+
+    def test_a_demo_without_a_server(self) -> None:
+        started = time.monotonic()
+        result = run("demo", "--url", f"http://127.0.0.1:{free_port()}", "--wait", "0.2")
+        assert result.exit_code == 1
+        assert error_line(result).startswith("the server is not ready: ")
+        assert time.monotonic() - started < 5

@@ -1,0 +1,368 @@
+"""The doctor: silent about a healthy ledger, also a busy one; finds each kind of damage."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from cycles_server.bookkeeping import Finding
+from cycles_server.doctor import examine
+from cycles_server.embedded import EmbeddedError, EmbeddedRedis
+from cycles_server.provisioning import create_api_key, create_budget, create_tenant
+from cycles_server.store.keys import Keys
+from cycles_server.store.layout import BucketLayout
+from cycles_server.store.scripts import load_script
+
+KEYS = Keys()
+DAY_MS = 86_400_000
+ROOT, BOT = "tenant:acme", "tenant:acme/agent:bot"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    try:
+        with EmbeddedRedis(tmp_path_factory.mktemp("data"), fsync="everysec") as store:
+            yield store.url
+    except EmbeddedError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[Redis]:
+    client: Redis = Redis.from_url(server, decode_responses=True)
+    client.flushall()
+    yield client
+    for name, value in (("maxmemory-policy", "noeviction"), ("appendonly", "yes")):
+        client.config_set(name, value)
+    client.config_set("hash-max-listpack-value", 256)
+    client.close()
+
+
+class Ledger:
+    """The ledger's own scripts, as the server calls them."""
+
+    def __init__(self, client: Redis, keys: Keys = KEYS, tenant: str = "acme") -> None:
+        self.client = client
+        self.names = keys.tenant(tenant)
+        self.tenant = tenant
+        record = client.get(self.names.record) or ""
+        self.caller = ["", record, "", tenant, "OPEN"]
+
+    def run(self, script: str, keys: list[str], arguments: list[Any]) -> list[Any]:
+        loaded = load_script(script)
+        arguments = [*self.caller, *arguments]
+        answer: list[Any] = self.client.eval(
+            loaded.source.decode(), len(keys) + 2, "nokey", self.names.record, *keys, *arguments
+        )
+        return answer
+
+    def reserve(self, amount: int, *scopes: str, unit: str = "TOKENS") -> str:
+        names, one = self.names, str(uuid.uuid4())
+        answer = self.run(
+            "reserve",
+            [
+                *(names.idempotency("reserve", one), names.reservation(one), names.ttl),
+                *(names.index, *(names.budget(scope, unit) for scope in scopes)),
+            ],
+            [
+                *(names.reservation_prefix, "hash", one, amount, unit, 60_000, 5_000),
+                *("", "", 10, "{}", "{}", "", json.dumps(scopes), one, *scopes),
+            ],
+        )
+        assert answer[0] == "OK", answer
+        return one
+
+    def release(self, one: str) -> None:
+        names = self.names
+        answer = self.run(
+            "release",
+            [names.reservation(one), names.ttl, "noaudit", "noaudit", "noaudit"],
+            [names.budget_prefix, one, "key", "hash", "", "", "0"],
+        )
+        assert answer[0] == "OK", answer
+
+
+@pytest.fixture
+def ledger(client: Redis) -> Ledger:
+    """A tenant with two budgets; one reservation is live on both, one was released."""
+    create_tenant(client, KEYS, "acme")
+    create_budget(client, KEYS, "acme", ROOT, "TOKENS", 10_000)
+    create_budget(client, KEYS, "acme", BOT, "TOKENS", 5_000)
+    ledger = Ledger(client)
+    ledger.reserve(100, ROOT, BOT)
+    ledger.release(ledger.reserve(30, ROOT))
+    return ledger
+
+
+def found(client: Redis, keys: Keys = KEYS) -> dict[str, Finding]:
+    """The findings by code, which must each be there once."""
+    findings = examine(client, keys).findings
+    by_code = {finding.code: finding for finding in findings}
+    assert len(by_code) == len(findings), findings
+    return by_code
+
+
+def budget(scope: str = ROOT) -> str:
+    return KEYS.tenant("acme").budget(scope, "TOKENS")
+
+
+def live(ledger: Ledger) -> str:
+    (one,) = ledger.client.zrange(ledger.names.ttl, 0, -1)
+    return str(one)
+
+
+class TestHealthy:
+    def test_an_empty_store(self, client: Redis) -> None:
+        report = examine(client, KEYS)
+        assert report.healthy
+        assert report.findings == []
+        assert report.counted == {"budgets": 0, "reservations": 0, "live": 0, "indexed": 0}
+
+    def test_a_ledger_at_rest(self, ledger: Ledger, client: Redis) -> None:
+        create_api_key(client, KEYS, "acme")
+        report = examine(client, KEYS)
+        assert report.findings == []
+        assert report.counted == {"budgets": 2, "reservations": 2, "live": 1, "indexed": 2}
+        assert report.store["maxmemory-policy"] == "noeviction"
+
+    def test_a_scope_without_a_budget_holds_nothing(self, ledger: Ledger, client: Redis) -> None:
+        ledger.reserve(7, ROOT, "tenant:acme/agent:other")
+        assert found(client) == {}
+
+    def test_a_budget_may_stand_at_a_scope_without_tenant(
+        self, ledger: Ledger, client: Redis
+    ) -> None:
+        create_budget(client, KEYS, "acme", "agent:bot", "TOKENS", 50)
+        ledger.reserve(7, "agent:bot")
+        assert found(client) == {}
+
+    def test_a_closed_budget_gave_its_holds_back(self, ledger: Ledger, client: Redis) -> None:
+        client.hset(budget(), mapping={"status": "CLOSED", "reserved": 0, "remaining": 10_000})
+        assert found(client) == {}
+
+    def test_a_budget_made_anew_never_held_them(self, ledger: Ledger, client: Redis) -> None:
+        client.delete(budget())
+        create_budget(client, KEYS, "acme", ROOT, "TOKENS", 10_000)
+        client.hincrby(budget(), "created_at", 1000)
+        assert found(client) == {}
+
+    def test_amounts_beyond_doubles(self, client: Redis) -> None:
+        create_budget(client, KEYS, "acme", ROOT, "TOKENS", 2**63 - 1)
+        Ledger(client).reserve(2**62 + 1, ROOT)
+        assert found(client) == {}
+        client.hset(budget(), "reserved", 2**62)
+        assert found(client).keys() == {"INVARIANT", "HOLDS"}
+
+    def test_in_the_bucket_layout(self, client: Redis) -> None:
+        keys = Keys(BucketLayout())
+        for tenant in ("acme", "other"):
+            create_budget(client, keys, tenant, f"tenant:{tenant}", "TOKENS", 500)
+            Ledger(client, keys, tenant).reserve(5, f"tenant:{tenant}")
+        report = examine(client, keys)
+        assert report.findings == []
+        assert report.counted["live"] == 2
+        client.hincrby(keys.tenant("acme").budget(ROOT, "TOKENS"), "spent", 1)
+        assert found(client, keys).keys() == {"INVARIANT"}
+
+    def test_a_ledger_at_work(self, server: str, ledger: Ledger, client: Redis) -> None:
+        stop = threading.Event()
+        failures: list[Exception] = []
+
+        def work(seed: int) -> None:
+            chance = random.Random(seed)
+            mine: Redis = Redis.from_url(server, decode_responses=True)
+            books = Ledger(mine)
+            held: list[str] = []
+            try:
+                while not stop.is_set():
+                    scopes = (ROOT, BOT) if chance.random() < 0.5 else (ROOT,)
+                    held.append(books.reserve(chance.randrange(5), *scopes))
+                    if len(held) > 20:
+                        books.release(held.pop(chance.randrange(len(held))))
+            except Exception as error:
+                failures.append(error)
+            finally:
+                mine.close()
+
+        workers = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+        for worker in workers:
+            worker.start()
+        try:
+            for _ in range(10):
+                assert examine(client, KEYS).findings == []
+        finally:
+            stop.set()
+            for worker in workers:
+                worker.join()
+        assert failures == []
+
+
+class TestDamagedBudgets:
+    @pytest.mark.parametrize("part", ["allocated", "spent", "debt", "remaining"])
+    def test_the_books_do_not_balance(self, ledger: Ledger, client: Redis, part: str) -> None:
+        client.hincrby(budget(), part, 1)
+        findings = found(client)
+        assert findings.keys() == {"INVARIANT"}
+        assert findings["INVARIANT"].key == budget()
+        off = "off by 1)" if part == "allocated" else "off by -1)"
+        assert findings["INVARIANT"].message.endswith(off)
+
+    @pytest.mark.parametrize("difference", [-1, 1])
+    def test_reserved_is_not_what_is_held(
+        self, ledger: Ledger, client: Redis, difference: int
+    ) -> None:
+        client.hincrby(budget(BOT), "reserved", difference)
+        client.hincrby(budget(BOT), "remaining", -difference)
+        finding = found(client)["HOLDS"]
+        assert finding.key == budget(BOT)
+        assert f"reserved is {100 + difference}, live reservations hold 100" in finding.message
+
+    def test_a_hold_of_nobody(self, ledger: Ledger, client: Redis) -> None:
+        client.delete(ledger.names.reservation(live(ledger)))
+        codes = [finding.code for finding in examine(client, KEYS).findings]
+        assert sorted(codes) == ["HOLDS", "HOLDS", "INDEX_ORPHAN", "TTL_ORPHAN"]
+
+    def test_a_closed_budget_that_still_holds(self, ledger: Ledger, client: Redis) -> None:
+        client.hset(budget(), "status", "CLOSED")
+        assert "must hold nothing" in found(client)["HOLDS"].message
+
+    def test_anothers_reservation_holds_nothing_here(self, ledger: Ledger, client: Redis) -> None:
+        client.hset(budget(), "tenant_id", "other")
+        findings = found(client)
+        assert "hold 0" in findings["HOLDS"].message
+        assert findings.keys() == {"HOLDS", "BUDGET_UNLISTED"}
+
+    @pytest.mark.parametrize("part", ["reserved", "spent", "debt"])
+    def test_negative(self, ledger: Ledger, client: Redis, part: str) -> None:
+        client.hincrby(budget(), part, -1000)
+        client.hincrby(budget(), "remaining", 1000)
+        findings = found(client)
+        assert findings["NEGATIVE"].message.startswith(f"{part} is -")
+        assert "INVARIANT" not in findings
+
+    @pytest.mark.parametrize("text", ["", "1.5", "1e3", " 1", "x", "+1", "9223372036854775808"])
+    def test_an_amount_that_is_none(self, ledger: Ledger, client: Redis, text: str) -> None:
+        client.hset(budget(), "spent", text)
+        finding = found(client)["MALFORMED_BUDGET"]
+        assert finding.key == budget()
+        assert "spent" in finding.message
+
+    def test_half_a_budget(self, ledger: Ledger, client: Redis) -> None:
+        client.hdel(budget(), "allocated")
+        assert found(client)["MALFORMED_BUDGET"].message == "no allocated"
+
+    def test_not_a_budget_at_all(self, ledger: Ledger, client: Redis) -> None:
+        client.set("budget:tenant:acme:CREDITS", "x")
+        assert found(client)["MALFORMED_BUDGET"].message == "not a hash"
+
+    def test_missing_from_its_tenants_set(self, ledger: Ledger, client: Redis) -> None:
+        client.srem("budgets:acme", budget(BOT))
+        assert found(client)["BUDGET_UNLISTED"].key == budget(BOT)
+
+    def test_a_set_that_names_no_budget(self, ledger: Ledger, client: Redis) -> None:
+        client.sadd("budgets:acme", "budget:tenant:acme/app:x:TOKENS")
+        finding = found(client)["BUDGET_MISSING"]
+        assert (finding.key, "app:x" in finding.message) == ("budgets:acme", True)
+
+
+class TestDamagedReservations:
+    def test_without_an_expiry_it_never_lapses(self, ledger: Ledger, client: Redis) -> None:
+        one = live(ledger)
+        client.zrem(ledger.names.ttl, one)
+        assert found(client)["TTL_MISSING"].key == ledger.names.reservation(one)
+
+    def test_an_expiry_of_nothing(self, ledger: Ledger, client: Redis) -> None:
+        client.zadd(ledger.names.ttl, {str(uuid.uuid4()): 1})
+        assert "has no record" in found(client)["TTL_ORPHAN"].message
+
+    def test_an_expiry_of_one_that_is_over(self, ledger: Ledger, client: Redis) -> None:
+        one = ledger.reserve(5, ROOT)
+        ledger.release(one)
+        client.zadd(ledger.names.ttl, {one: 1})
+        assert "is RELEASED" in found(client)["TTL_ORPHAN"].message
+
+    def test_an_index_entry_of_nothing(self, ledger: Ledger, client: Redis) -> None:
+        now = int(client.time()[0]) * 1000
+        old, new = str(uuid.uuid4()), str(uuid.uuid4())
+        client.zadd(ledger.names.index, {old: now - 30 * DAY_MS - 1, new: now - 29 * DAY_MS})
+        finding = found(client)["INDEX_ORPHAN"]
+        assert (finding.key, new in finding.message) == (ledger.names.index, True)
+
+    def test_set_aside(self, ledger: Ledger, client: Redis) -> None:
+        one = live(ledger)
+        client.zrem(ledger.names.ttl, one)
+        client.zadd(ledger.names.quarantine, {one: 1})
+        assert found(client).keys() == {"QUARANTINED"}
+        client.hset(ledger.names.reservation(one), "affected_scopes", "nonsense")
+        codes = [finding.code for finding in examine(client, KEYS).findings]
+        assert sorted(codes) == ["HOLDS", "HOLDS", "QUARANTINED"]
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("estimate_amount", "-5"),
+            ("estimate_amount", "1.0"),
+            ("estimate_unit", ""),
+            ("affected_scopes", "tenant:acme"),
+            ("affected_scopes", "[1]"),
+            ("affected_scopes", "{}"),
+            ("tenant", ""),
+            ("state", "LIVE"),
+        ],
+    )
+    def test_a_record_that_cannot_be_read(
+        self, ledger: Ledger, client: Redis, field: str, value: str
+    ) -> None:
+        key = ledger.names.reservation(live(ledger))
+        client.hset(key, field, value)
+        findings = [one for one in examine(client, KEYS).findings if one.code != "HOLDS"]
+        assert findings[0].code == "MALFORMED_RESERVATION"
+        assert findings[0].key == key
+
+    def test_not_a_record_at_all(self, ledger: Ledger, client: Redis) -> None:
+        client.set(ledger.names.reservation("x"), "y")
+        assert found(client)["MALFORMED_RESERVATION"].message == "not a hash"
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("name", "value", "code", "healthy"),
+        [
+            ("maxmemory-policy", "allkeys-lru", "EVICTION", False),
+            ("appendonly", "no", "PERSISTENCE", False),
+            ("hash-max-listpack-value", "64", "MEMORY", True),
+        ],
+    )
+    def test_unfit(self, client: Redis, name: str, value: str, code: str, healthy: bool) -> None:
+        client.config_set(name, value)
+        report = examine(client, KEYS)
+        assert [finding.code for finding in report.findings] == [code]
+        assert report.healthy is healthy
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"redis_version": "6.2.1", "valkey_version": None}, "VERSION"),
+            ({"role": "slave"}, "ROLE"),
+        ],
+    )
+    def test_told_by_info(
+        self, client: Redis, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], code: str
+    ) -> None:
+        told: Callable[[], dict[str, Any]] = client.info
+        monkeypatch.setattr(client, "info", lambda: {**told(), **change})
+        assert found(client).keys() == {code}
+
+
+def test_progress_is_told(ledger: Ledger, client: Redis) -> None:
+    told: dict[str, int] = {}
+    examine(client, KEYS, told.__setitem__)
+    assert told["budgets"] == 2
+    assert told["reservations"] == 2
