@@ -16,6 +16,7 @@ from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.document import Contract, load_contract
 from cycles_server.contract.engine import ProtocolPlane
 from cycles_server.http.edge import Edge
+from cycles_server.ledger.accounts import Accounts
 from cycles_server.ledger.ledger import Ledger
 from cycles_server.maintenance.scheduler import Scheduler
 from cycles_server.operations.actuator import create_actuator, operator_check
@@ -55,7 +56,14 @@ def create_app(
         keys=Keys(LAYOUTS[settings.cycles_key_layout]()),
         timeout_ms=settings.redis_pool_max_wait_ms,
     )
-    services = Services(settings=settings, store=store, ledger=Ledger(store), metrics=metrics)
+    accounts = Accounts(store)
+    services = Services(
+        settings=settings,
+        store=store,
+        accounts=accounts,
+        ledger=Ledger(store, accounts),
+        metrics=metrics,
+    )
     api_keys = ApiKeys(store)
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cycles_server.ledger.accounts import Accounts
     from cycles_server.ledger.ledger import Ledger
     from cycles_server.operations.metrics import Metrics
     from cycles_server.settings import Settings
@@ -16,5 +17,6 @@ if TYPE_CHECKING:
 class Services:
     settings: Settings
     store: Store
+    accounts: Accounts
     ledger: Ledger
     metrics: Metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.exchange import Exchange
 from cycles_server.http.problems import Problem, forbidden, invalid
-from cycles_server.ledger.ledger import Account
+from cycles_server.ledger.accounts import Account
 from cycles_server.ledger.refusals import refusal
 from cycles_server.ledger.scopes import Scopes, derive_scopes
 from cycles_server.services import Services
@@ -68,18 +68,18 @@ async def reservation_account(
     """
     caller = exchange.caller
     if not caller.is_admin and not caller.scope_filter:
-        return services.ledger.account(caller)
-    owner = await services.ledger.owner(reservation_id)
+        return services.accounts.of_caller(caller)
+    owner = await services.accounts.owner(reservation_id)
     if owner is None:
         raise refusal([b"ERROR", b"NOT_FOUND"])
     tenant, scope_path = owner
     if caller.is_admin:
-        return await services.ledger.account_for_operator(tenant)
+        return await services.accounts.for_operator(tenant)
     if tenant != caller.tenant:
         raise refusal([b"ERROR", b"FORBIDDEN"])
     if not admits(caller.scope_filter, scope_path):
         raise forbidden("This API key is limited to other scopes than this reservation's")
-    return services.ledger.account(caller)
+    return services.accounts.of_caller(caller)
 
 
 def counts(problem: Problem) -> bool:

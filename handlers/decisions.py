@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cycles_server.contract.security import confirms_credential
+from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.services import Services
 
@@ -14,6 +14,6 @@ async def decide(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/decide: 200 with a decision; budget states deny, they are no errors here."""
     check_idempotency_header(exchange)
     scopes = subject_scopes(exchange)
-    account = services.ledger.account(exchange.caller)
+    account = services.accounts.of_caller(exchange.caller)
     outcome = await services.ledger.evaluate(exchange, account, scopes, dry_run=False)
     return Reply(200, outcome.body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cycles_server.contract.security import confirms_credential
+from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.http.problems import Problem
 from cycles_server.services import Services
@@ -16,7 +16,7 @@ async def create_event(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/events: 201 once every budget of the subject is charged."""
     check_idempotency_header(exchange)
     scopes = subject_scopes(exchange)
-    account = services.ledger.account(exchange.caller)
+    account = services.accounts.of_caller(exchange.caller)
     tenant = account.names.tenant
     policy = exchange.body.get("overage_policy", "DEFAULT")
     try:

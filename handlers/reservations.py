@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.auth.scopefilter import admits
-from cycles_server.contract.security import confirms_credential
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.http.problems import Problem, forbidden
 from cycles_server.ledger.audit import NO_AUDIT, operator_release_entry
@@ -16,6 +16,7 @@ from cycles_server.ledger.records import (
 )
 from cycles_server.ledger.refusals import refusal
 from cycles_server.services import Services
+from cycles_server.store.clock import now_ms
 from cycles_server.store.layout import new_id
 
 from ._rules import (
@@ -37,7 +38,7 @@ async def create_reservation(exchange: Exchange, services: Services) -> Reply:
     body = exchange.body
     check_idempotency_header(exchange)
     scopes = subject_scopes(exchange)
-    account = services.ledger.account(exchange.caller)
+    account = services.accounts.of_caller(exchange.caller)
     if body.get("dry_run"):
         evaluated = await services.ledger.evaluate(exchange, account, scopes, dry_run=True)
         return Reply(200, evaluated.body)
@@ -89,7 +90,7 @@ async def release_reservation(exchange: Exchange, services: Services) -> Reply:
             exchange,
             tenant,
             reservation_id,
-            now_ms=await services.ledger.now_ms(),
+            now_ms=await now_ms(services.store),
             kept_days=services.settings.audit_retention_days,
         )
     try:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from cycles_server.auth.principal import Principal
-from cycles_server.auth.records import TenantPolicy, read_tenant
-from cycles_server.contract.security import StaleCredential
+from cycles_server.auth.confirmation import StaleCredential
 from cycles_server.http.exchange import Exchange
 from cycles_server.http.json import canonical
 from cycles_server.http.problems import Problem
+from cycles_server.ledger.accounts import Account, Accounts
 from cycles_server.ledger.bodies import Body, amount, balances, reservation_body
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
+from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scopes import UNITS, Scopes
 from cycles_server.store.connection import Argument
 from cycles_server.store.keys import TenantKeys
@@ -44,36 +43,6 @@ class Outcome:
     in_debt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """On whose account a script works, and what it must find unchanged.
-
-    ``key_record`` is empty when the operator acts for the tenant.
-    """
-
-    names: TenantKeys
-    key: str
-    key_record: bytes
-    tenant_record: bytes
-    expires_at: str
-    policy: TenantPolicy
-
-    @property
-    def keys(self) -> list[str]:
-        return [self.key, self.names.record]
-
-    @property
-    def arguments(self) -> list[Argument]:
-        """ARGV 1 to 5 of every ledger script."""
-        return [
-            self.key_record,
-            self.tenant_record,
-            self.expires_at,
-            self.names.tenant,
-            self.policy.guard,
-        ]
-
-
 def request_hash(body: Any) -> bytes:
     """SHA-256 of a request's canonical form, in base64 without padding (43 characters)."""
     return base64.b64encode(hashlib.sha256(canonical(body)).digest()).rstrip(b"=")
@@ -92,54 +61,9 @@ class Ledger:
     - ``StoreError`` when the store failed.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, accounts: Accounts) -> None:
         self._store = store
-
-    # -- accounts ------------------------------------------------------------------------------
-
-    def account(self, principal: Principal) -> Account:
-        """The caller's own account."""
-        if principal.tenant is None:
-            raise RuntimeError("the operator has no account of its own")
-        names = self._store.keys.tenant(principal.tenant)
-        return Account(
-            names=names,
-            key=names.api_key(principal.key_id),
-            key_record=principal.key_record,
-            tenant_record=principal.tenant_record,
-            expires_at=principal.expires_at,
-            policy=principal.policy,
-        )
-
-    async def account_for_operator(self, tenant: str) -> Account:
-        """A tenant's account, for the operator to act on."""
-        names = self._store.keys.tenant(tenant)
-        record = await self._store.read("GET", names.record) or b""
-        return Account(
-            names=names,
-            key=names.record,
-            key_record=b"",
-            tenant_record=record,
-            expires_at="",
-            policy=read_tenant(record),
-        )
-
-    async def owner(self, reservation_id: str) -> tuple[str, str] | None:
-        """The tenant and scope path of a reservation, whoever owns it."""
-        for bucket in self._store.keys.buckets_of_id(reservation_id):
-            tenant, scope_path = await self._store.read(
-                "HMGET", bucket.reservation(reservation_id), "tenant", "scope_path"
-            )
-            if tenant is not None:
-                return tenant.decode(), (scope_path or b"").decode()
-        return None
-
-    async def now_ms(self) -> int:
-        """The store's clock."""
-        seconds, micros = await self._store.read("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    # -- mutations -----------------------------------------------------------------------------
+        self._accounts = accounts
 
     async def reserve(
         self, exchange: Exchange, account: Account, scopes: Scopes, reservation_id: str
@@ -181,7 +105,8 @@ class Ledger:
             ],
         )
         if answer[0] == _REPLAY:
-            return self._replayed_reserve(exchange, account, answer)
+            replayed = replayed_reserve(body, account, answer)
+            return Outcome(replayed, replayed=True, policy=answer[13].decode())
         if answer[0] == b"NO_BUDGET":
             raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
         _, expires, policy, caps, snapshot = answer
@@ -198,54 +123,6 @@ class Ledger:
                 balances=balances(snapshot, scopes.all, unit),
             ),
             replayed=False,
-            policy=policy.decode(),
-        )
-
-    def _replayed_reserve(
-        self, exchange: Exchange, account: Account, answer: Sequence[Any]
-    ) -> Outcome:
-        (
-            _,
-            now,
-            stored_hash,
-            reservation_id,
-            held,
-            unit,
-            created,
-            lease,
-            state,
-            scope_path,
-            affected,
-            caps,
-            snapshot,
-            policy,
-            subject,
-            action,
-            metadata,
-            expires_at,
-        ) = answer
-        if stored_hash is None:
-            stored = [subject, action, metadata, held, unit, policy]
-            if not _same_request(exchange.body, stored):
-                closed = account.policy.guard != "OPEN"
-                code = b"TENANT_CLOSED" if closed else b"IDEMPOTENCY_MISMATCH"
-                raise refusal([b"ERROR", code])
-        # An extension moved `expires_at`; the answer was the first one.
-        expires = int(expires_at) if lease is None else int(created) + int(lease)
-        scopes = orjson.loads(affected)
-        return Outcome(
-            reservation_body(
-                reservation_id.decode(),
-                unit.decode(),
-                held,
-                expires_at_ms=expires,
-                remaining_ttl_ms=max(0, expires - int(now)) if state == b"ACTIVE" else 0,
-                scope_path=scope_path.decode(),
-                affected_scopes=scopes,
-                caps=caps,
-                balances=balances(snapshot or b"", scopes, unit.decode()),
-            ),
-            replayed=True,
             policy=policy.decode(),
         )
 
@@ -460,11 +337,15 @@ class Ledger:
         if answer[1] == b"UNIT_MISMATCH":
             unit, scopes = answer[2].decode(), orjson.loads(answer[3])
             raise unit_mismatch(scopes[0], exchange.body["actual"]["unit"], [unit])
-        if answer[1] == b"NOT_FOUND" and len(self._store.keys.layout.tags()) > 1:
-            # Another tenant's reservation lives in another bucket.
-            if await self.owner(exchange.path_params["reservation_id"]) is not None:
-                raise refusal([b"ERROR", b"FORBIDDEN"])
+        if answer[1] == b"NOT_FOUND" and await self._is_elsewhere(exchange):
+            raise refusal([b"ERROR", b"FORBIDDEN"])
         raise refusal(answer)
+
+    async def _is_elsewhere(self, exchange: Exchange) -> bool:
+        """Whether the reservation is in another bucket, and so another tenant's."""
+        if len(self._store.keys.layout.tags()) == 1:
+            return False
+        return await self._accounts.owner(exchange.path_params["reservation_id"]) is not None
 
     async def _no_budget(self, names: TenantKeys, scopes: Scopes, unit: str) -> Problem | None:
         """UNIT_MISMATCH if a scope has a budget in another unit, the shallowest one deciding."""
@@ -486,29 +367,3 @@ class Ledger:
             if expected:
                 return unit_mismatch(scope, unit, expected)
         return None
-
-
-def _same_request(body: Body, stored: Sequence[bytes | None]) -> bool:
-    """Whether a reservation made by another server, whose request hash cannot be reproduced,
-    answers this request."""
-    subject, action, metadata, held, unit, policy = stored
-
-    def same(member: str, text: bytes | None) -> bool:
-        value = None if text is None else _without_nulls(orjson.loads(text))
-        return canonical(body.get(member)) == canonical(value)
-
-    estimate = body["estimate"]
-    return (
-        same("subject", subject)
-        and same("action", action)
-        and same("metadata", metadata)
-        and str(estimate["amount"]).encode() == held
-        and estimate["unit"].encode() == unit
-        and body.get("overage_policy", (policy or b"").decode()).encode() == policy
-    )
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
-    return value
