@@ -62,16 +62,14 @@ def tenant(running: Running) -> Tenant:
 StartServer = Callable[..., Running]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[StartServer]:
-    """Start a server with a store of its own, for tests that break either."""
+def _starting(folder: Path) -> Iterator[StartServer]:
     started: list[Running] = []
 
     def begin(*redis_options: str, arguments: tuple[str, ...] = (), **settings: str) -> Running:
         number = len(started)
-        redis = RedisServer(tmp_path / f"redis{number}", *redis_options)
+        redis = RedisServer(folder / f"redis{number}", *redis_options)
         server = CyclesServer(
-            redis.url, tmp_path / f"server{number}.log", arguments=arguments, settings=settings
+            redis.url, folder / f"server{number}.log", arguments=arguments, settings=settings
         )
         started.append(Running(server, redis))
         return started[-1]
@@ -81,3 +79,15 @@ def start(tmp_path: Path) -> Iterator[StartServer]:
         running.store.resume()
         running.server.stop()
         running.store.stop()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartServer]:
+    """Start a server with a store of its own, for tests that break either."""
+    yield from _starting(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """The same for a module whose tests break it one after the other, and mend it again."""
+    yield from _starting(tmp_path_factory.mktemp("own"))

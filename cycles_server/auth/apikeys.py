@@ -13,12 +13,15 @@ import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
 import bcrypt
 
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import KeyRecord, read_key, read_tenant
-from cycles_server.http.problems import unauthorized
+from cycles_server.http.problems import too_many_attempts, unauthorized
+from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,18 @@ logger = logging.getLogger(__name__)
 _REMEMBERED = 10_000
 _SECRET_BYTES = 72
 """bcrypt looks at no more; a longer secret cannot be one of ours."""
+_WAITING_AT_MOST = 128
+"""Secrets that may wait for their hash on one key; nobody waits much longer than half a minute."""
 _NICENESS = 10
+_UNREADABLE = b"?"
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Secrets that are to be checked against one key, one at a time."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    length: int = 0
 
 
 class ApiKeys:
@@ -38,6 +52,7 @@ class ApiKeys:
         self._store = store
         self._remembered: OrderedDict[str, Principal] = OrderedDict()
         self._verifying: dict[tuple[str, bytes], asyncio.Future[bool]] = {}
+        self._queues: dict[str, _Queue] = {}
         # A hash takes a quarter of a second: beside the event loop, on fewer threads than
         # there are processors, and with less claim to them than the loop has.
         self._threads = ThreadPoolExecutor(
@@ -79,15 +94,15 @@ class ApiKeys:
         if not secret or len(secret.encode()) > _SECRET_BYTES:
             _refuse("no such key")
             return None
-        value = await self._store.read("GET", keys.api_key_lookup(secret))
-        if value is None:
+        [value] = await self._ask(("GET", keys.api_key_lookup(secret)))
+        if not value:
             _refuse("unknown prefix")
             return None
-        key_id, tenant = keys.layout.read_lookup(value.decode())
+        key_id, tenant = keys.layout.read_lookup(value.decode(errors="replace"))
         if tenant is None:
             # Only the record tells the tenant; in this layout its name needs none.
-            record = await self._store.read("GET", keys.tenant("").api_key(key_id))
-            key = read_key(record) if record else None
+            [record] = await self._ask(("GET", keys.tenant("").api_key(key_id)))
+            key = read_key(record)
             if key is None:
                 _refuse("no readable record", key_id)
                 return None
@@ -98,12 +113,10 @@ class ApiKeys:
         self, secret: str, key_id: str, tenant: str, known: Principal | None
     ) -> Principal | None:
         names = self._store.keys.tenant(tenant)
-        record, tenant_record, clock = await asyncio.gather(
-            self._store.read("GET", names.api_key(key_id)),
-            self._store.read("GET", names.record),
-            self._store.read("TIME"),
+        record, tenant_record, clock = await self._ask(
+            ("GET", names.api_key(key_id)), ("GET", names.record), ("TIME",)
         )
-        key = read_key(record) if record else None
+        key = read_key(record)
         if key is None or key.tenant != tenant:
             _refuse("no readable record", key_id)
             return None
@@ -114,7 +127,6 @@ class ApiKeys:
         if key.expires_at_ms is not None and now > key.expires_at_ms:
             _refuse("expired", key_id)
             return None
-        tenant_record = tenant_record or b""
         if known and known.key_record == record and known.tenant_record == tenant_record:
             return known
         # A record that changed in other fields (a new permission) needs no second bcrypt.
@@ -125,7 +137,7 @@ class ApiKeys:
             return None
         return Principal(
             tenant=key.tenant,
-            key_id=key.key_id,
+            key_id=key_id,
             permissions=key.permissions,
             scope_filter=key.scope_filter,
             policy=read_tenant(tenant_record),
@@ -134,18 +146,53 @@ class ApiKeys:
             expires_at="" if key.expires_at_ms is None else str(key.expires_at_ms),
         )
 
+    async def _ask(self, *commands: tuple[str, ...]) -> list[Any]:
+        """What the store answers to each, in one round trip; empty for a record that is not there.
+
+        A record that is not even text is no key's and no tenant's: it is answered as one that
+        nobody can read, so that it concerns only those who need it.
+        """
+        replies = await asyncio.gather(
+            *(self._store.read(*command) for command in commands), return_exceptions=True
+        )
+        for place, reply in enumerate(replies):
+            if isinstance(reply, StoreCorrupt):
+                logger.error("%s is no record: %s", commands[place][1], reply)
+                replies[place] = _UNREADABLE
+            elif isinstance(reply, BaseException):
+                raise reply
+        return [reply or b"" for reply in replies]
+
     async def _verify(self, secret: str, key: KeyRecord) -> bool:
-        """bcrypt, once for all requests that bring the same secret at the same time."""
+        """bcrypt, once for all requests that bring the same secret at the same time.
+
+        Raises:
+            Problem: 429 while too many other secrets wait for the same key.
+        """
         slot = (secret, key.key_hash)
         task = self._verifying.get(slot)
         if task is None:
-            task = asyncio.get_running_loop().run_in_executor(
-                self._threads, _matches, secret.encode(), key.key_hash
-            )
+            queue = self._queues.setdefault(key.key_id, _Queue())
+            if queue.length >= _WAITING_AT_MOST:
+                raise too_many_attempts()
+            queue.length += 1
+            task = asyncio.create_task(self._hash(secret.encode(), key, queue))
             self._verifying[slot] = task
             task.add_done_callback(lambda _: self._verifying.pop(slot))
         # A caller that hangs up must not take the answer away from the others.
         return await asyncio.shield(task)
+
+    async def _hash(self, secret: bytes, key: KeyRecord, queue: _Queue) -> bool:
+        """One hash at a time for each key: whoever tries many secrets on one key stands in the
+        way of that key alone."""
+        try:
+            async with queue.turn:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, _matches, secret, key.key_hash)
+        finally:
+            queue.length -= 1
+            if not queue.length:
+                del self._queues[key.key_id]
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -30,6 +30,8 @@ CONTRACT_MAX_TTL_MS = 86_400_000
 """The contract's own bound, all there is for a tenant without a record."""
 DEFAULT_TTL_MS = 60_000
 DEFAULT_MAX_EXTENSIONS = 10
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 OPEN, CLOSED, UNREADABLE = "OPEN", "CLOSED", "UNREADABLE"
 _STATUSES = ("ACTIVE", "SUSPENDED", "CLOSED")
@@ -107,18 +109,33 @@ def read_key(record: bytes) -> KeyRecord | None:
     try:
         fields = orjson.loads(record)
         permissions = fields.get("permissions")
+        scope_filter = fields.get("scope_filter")
         expires = fields.get("expires_at")
         return KeyRecord(
-            key_id=fields["key_id"],
-            tenant=fields["tenant_id"],
-            key_hash=fields["key_hash"].encode(),
+            key_id=_text(fields["key_id"]),
+            tenant=_text(fields["tenant_id"]),
+            key_hash=_text(fields["key_hash"]).encode(),
             active=fields.get("status") == "ACTIVE" and fields.get("revoked_at") is None,
-            expires_at_ms=None if expires is None else instant_ms(expires),
-            permissions=DEFAULT_PERMISSIONS if permissions is None else frozenset(permissions),
-            scope_filter=tuple(str(entry) for entry in fields.get("scope_filter") or ()),
+            expires_at_ms=None if expires is None else instant_ms(_text(expires)),
+            permissions=(
+                DEFAULT_PERMISSIONS if permissions is None else frozenset(_texts(permissions))
+            ),
+            scope_filter=() if scope_filter is None else tuple(_texts(scope_filter)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError("not an array")
+    return [_text(item) for item in value]
 
 
 def instant_ms(text: str) -> int:
@@ -130,7 +147,7 @@ def instant_ms(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def iso_instant(ms: int) -> str:

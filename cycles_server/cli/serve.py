@@ -94,6 +94,7 @@ def run_server(
         # What would stop a worker at its start is better said once, here.
         create_app(settings, spec=spec)
     except (ContractError, LookupError) as error:
+        listener.close()
         raise fatal(str(error)) from None
     if spec is not None:
         os.environ["CYCLES_SPEC"] = str(spec.resolve())

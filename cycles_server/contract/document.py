@@ -13,6 +13,7 @@ from connexion.spec import OpenAPISpecification
 from openapi_spec_validator import validate
 
 RUNTIME_CONTRACT = "cycles-protocol-v0.yaml"
+_MESSAGE_LENGTH = 240
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 
@@ -73,22 +74,59 @@ def load_contract(path: Path | None = None) -> Contract:
     if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3.1"):
         raise ContractError(f"{source}: not an OpenAPI 3.1 document")
     try:
+        _check_references(document, document)
         validate(document)
+        _check_operations(document)
+    except ContractError as error:
+        raise ContractError(f"{source}: {error}") from None
     except Exception as error:  # the validator raises classes of several libraries
         where = "/".join(str(part) for part in getattr(error, "absolute_path", ()))
-        message = str(getattr(error, "message", error)).splitlines()[0]
+        message = str(getattr(error, "message", error)).partition("\n")[0][:_MESSAGE_LENGTH]
         raise ContractError(f"{source}: {where or 'document'}: {message}") from None
     return Contract(text, document)
+
+
+def _check_references(document: Mapping[str, Any], node: Any) -> None:
+    """Raises: ContractError for a reference that leads nowhere, which the validator lets pass."""
+    if isinstance(node, list):
+        for item in node:
+            _check_references(document, item)
+    elif isinstance(node, dict):
+        for member in node.values():
+            _check_references(document, member)
+        passed: list[str] = []
+        while isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
+            if not reference.startswith("#/") or reference in passed:
+                raise ContractError(f"reference {reference}: not to another place in the document")
+            passed.append(reference)
+            try:
+                node = _follow(document, reference)
+            except (LookupError, TypeError):
+                raise ContractError(f"reference {reference}: leads nowhere") from None
+
+
+def _check_operations(document: Mapping[str, Any]) -> None:
+    """Raises: ContractError for an operation without what names its handler."""
+    for path, item in document["paths"].items():
+        for method in item:
+            if method in _METHODS and not (
+                item[method].get("operationId") and item[method].get("tags")
+            ):
+                raise ContractError(f"{method} {path}: needs an operationId and a tag")
 
 
 def resolve(document: Mapping[str, Any], node: Any) -> Any:
     """Follow a local ``$ref``, if the node is one."""
     while isinstance(node, dict) and "$ref" in node:
-        target: Any = document
-        for part in node["$ref"].removeprefix("#/").split("/"):
-            target = target[part.replace("~1", "/").replace("~0", "~")]
-        node = target
+        node = _follow(document, node["$ref"])
     return node
+
+
+def _follow(document: Mapping[str, Any], reference: str) -> Any:
+    target: Any = document
+    for part in reference.removeprefix("#/").split("/"):
+        target = target[part.replace("~1", "/").replace("~0", "~")]
+    return target
 
 
 class OperationDocument:

@@ -8,7 +8,7 @@ from typing import Any
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.main import API, ConnexionMiddleware
 
-from cycles_server.contract.document import Contract
+from cycles_server.contract.document import Contract, ContractError
 from cycles_server.contract.operations import OperationsApp
 from cycles_server.contract.requests import CompiledRequestMiddleware
 from cycles_server.contract.resolver import HandlerResolver
@@ -64,6 +64,9 @@ class ProtocolPlane(ConnexionMiddleware):  # type: ignore[misc]
 
         Raises:
             LookupError: an operation has no handler.
-            ValueError: the contract uses what this engine does not support.
+            ContractError: the contract uses what this engine does not support.
         """
-        self.app, self.middleware_stack = self._build_middleware_stack()
+        try:
+            self.app, self.middleware_stack = self._build_middleware_stack()
+        except ValueError as error:
+            raise ContractError(f"the contract cannot be served: {error}") from None

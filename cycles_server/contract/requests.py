@@ -66,6 +66,8 @@ class Parameter:
     ) -> None:
         self.name: str = node["name"]
         self.required = bool(node.get("required"))
+        if "schema" not in node:
+            raise ValueError(f"parameter {self.name}: one without a schema is not supported")
         self.schema: CompiledSchema = compiler.compile(node["schema"])
         kind = resolve(document, node["schema"]).get("type", "string")
         if kind not in _READERS or (kind == "array" and node.get("explode", True)):
@@ -92,6 +94,8 @@ class CompiledRequest:
         compiler = SchemaCompiler(operation.document)
         places: dict[str, list[Parameter]] = {"query": [], "header": [], "path": []}
         for node in operation.parameters:
+            if node["in"] not in places:
+                raise ValueError(f"parameter {node['name']}: in {node['in']} is not supported")
             places[node["in"]].append(Parameter(node, operation.document, compiler))
         self._query = {parameter.name: parameter for parameter in places["query"]}
         self._required_query = [name for name, item in self._query.items() if item.required]
@@ -100,8 +104,10 @@ class CompiledRequest:
         self._body: CompiledSchema | None = None
         self._body_required = False
         if operation.body is not None:
-            content = operation.body["content"]
-            self._body = compiler.compile(content["application/json"]["schema"])
+            media = operation.body["content"].get("application/json", {})
+            if "schema" not in media:
+                raise ValueError(f"{operation.operation_id}: needs a schema for a JSON body")
+            self._body = compiler.compile(media["schema"])
             self._body_required = bool(operation.body.get("required"))
         self._next = next_app
         self._max_body_bytes = max_body_bytes

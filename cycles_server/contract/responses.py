@@ -45,10 +45,16 @@ class CompiledResponses:
         self._mode = mode
         self._on_violation = on_violation
         self._schemas: dict[int, CompiledSchema | None] = {}
+        # ``4XX`` and ``default`` stand for the statuses that are not declared by themselves.
+        self._others: dict[str, CompiledSchema | None] = {}
         for status, response in operation.responses.items():
             media = response.get("content", {}).get("application/json", {})
             schema = media.get("schema")
-            self._schemas[int(status)] = None if schema is None else compiler.compile(schema)
+            compiled = None if schema is None else compiler.compile(schema)
+            if status.isdigit():
+                self._schemas[int(status)] = compiled
+            else:
+                self._others[status] = compiled
         error = compiler.compile({"$ref": "#/components/schemas/ErrorResponse"})
         for extra in _UNDECLARED:
             self._schemas.setdefault(extra, error)
@@ -75,8 +81,8 @@ class CompiledResponses:
         if reply is None:
             raise RuntimeError(f"{self._operation_id} ended without a reply")
         try:
-            schema = self._schemas[reply.status]
-        except KeyError:
+            schema = self._schema_of(reply.status)
+        except LookupError:
             where, why = "status", f"{reply.status} is not declared"
         else:
             if schema is None or schema.is_valid(reply.body):
@@ -95,6 +101,13 @@ class CompiledResponses:
             exchange.reply = exchange.error_reply(
                 Problem("INTERNAL_ERROR", "The server's own answer was against the contract")
             )
+
+    def _schema_of(self, status: int) -> CompiledSchema | None:
+        """Raises: LookupError for a status that is not declared."""
+        if status in self._schemas:
+            return self._schemas[status]
+        hundred = f"{status // 100}XX"
+        return self._others[hundred if hundred in self._others else "default"]
 
 
 def _context(exchange: Exchange) -> dict[str, str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_ENCODED_SLASH = re.compile(b"%2[fF]")
 
 
 class _Path:
@@ -79,6 +80,9 @@ class ContractRouter(SpecMiddleware):  # type: ignore[misc]
             await self.app(scope, receive, send)
             return
         exchange = exchange_of(scope)
+        if _ENCODED_SLASH.search(scope.get("raw_path") or b""):
+            # Part of an id, not of the path: decoded, it would name another operation.
+            raise Problem("NOT_FOUND", "There is no such path")
         path = self._exact.get(exchange.path)
         if path is None:
             for pattern, candidate in self._templates:

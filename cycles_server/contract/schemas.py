@@ -40,17 +40,21 @@ class SchemaCompiler:
         validator = jsonschema_rs.Draft202012Validator(
             {"allOf": [bounded(schema)], "components": self._components}
         )
-        return CompiledSchema(validator, list(self._integer_places(schema, ())))
+        return CompiledSchema(validator, list(self._integer_places(schema, (), ())))
 
-    def _integer_places(self, schema: Any, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    def _integer_places(
+        self, schema: Any, place: tuple[str, ...], around: tuple[int, ...]
+    ) -> Iterator[tuple[str, ...]]:
         """Where a value of this schema holds integers (members of objects only: the contract
-        has no arrays of integers in a request)."""
+        has no arrays of integers in a request, and none in a schema that holds itself)."""
         schema = resolve(self._document, schema)
+        if id(schema) in around:
+            return
         kind = schema.get("type")
         if kind == "integer" or (isinstance(kind, list) and "integer" in kind):
             yield place
         for name, member in schema.get("properties", {}).items():
-            yield from self._integer_places(member, (*place, name))
+            yield from self._integer_places(member, (*place, name), (*around, id(schema)))
 
 
 class CompiledSchema:

@@ -6,22 +6,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from connexion.middleware.security import SecurityAPI, SecurityMiddleware
 
+from cycles_server.auth.confirmation import CREDENTIAL_IN_SCRIPT, StaleCredential
 from cycles_server.auth.permissions import require
 from cycles_server.auth.principal import Principal
 from cycles_server.http.exchange import Exchange, exchange_of
 from cycles_server.http.problems import Problem, store_unreachable, unauthorized
+from cycles_server.store.errors import StoreCorrupt
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-CREDENTIAL_IN_SCRIPT = "credential_in_script"
 _ATTEMPTS = 4
-
-
-class StaleCredential(Exception):
-    """A ledger script found that the caller's key or tenant record has changed since it was
-    read; nothing was done."""
 
 
 class Authenticator(Protocol):
@@ -34,16 +30,6 @@ class Authenticator(Protocol):
 
     async def authenticate(self, secret: str) -> Principal:
         """The principal of a secret by the records as they are now. Raises: Problem 401."""
-
-
-def confirms_credential(handler: Any) -> Any:
-    """Marks a handler whose ledger script confirms the caller's key in the same step.
-
-    Such an operation needs no read of the key beforehand; one that ends before its script has
-    run (a bad body, say) is confirmed before the caller is told.
-    """
-    setattr(handler, CREDENTIAL_IN_SCRIPT, True)
-    return handler
 
 
 class CompiledSecurity:
@@ -78,7 +64,7 @@ class CompiledSecurity:
                 return
             except StaleCredential:
                 principal = await authenticator.authenticate(secret)
-            except Problem:
+            except (Problem, StoreCorrupt):
                 # Said of a key that nobody has looked at in this exchange: look first.
                 if exchange.confirmed:
                     raise
@@ -125,7 +111,7 @@ class CompiledSecurityAPI(SecurityAPI):  # type: ignore[misc]
 
     @staticmethod
     def _header(operation: AbstractOperation, name: str) -> bytes:
-        scheme = operation.security_schemes[name]
+        scheme = operation.security_schemes.get(name, {"type": "undeclared"})
         if scheme["type"] != "apiKey" or scheme["in"] != "header":
             raise ValueError(f"security scheme {name}: only API keys in a header are supported")
         return str(scheme["name"]).lower().encode()

@@ -68,9 +68,10 @@ class Edge:
             (b"x-request-id", exchange.request_id.encode()),
             (b"x-cycles-trace-id", exchange.trace_id.encode()),
         ]
-        if exchange.tenant is not None:
-            headers.append((b"x-cycles-tenant", exchange.tenant.encode()))
-        if exchange.principal is not None:
+        # A key that was good before, and no longer is, leaves its principal in the exchange.
+        if exchange.principal is not None and reply.status != 401:
+            if exchange.tenant is not None:
+                headers.append((b"x-cycles-tenant", exchange.tenant.encode()))
             headers += _NO_LIMIT
         if reply.headers:
             headers += header_lines(reply.headers)

@@ -120,7 +120,7 @@ class Exchange:
         """The whole body, once.
 
         Raises:
-            Problem: 413 above ``limit`` bytes.
+            Problem: 413 above ``limit`` bytes, 400 for one that breaks off.
         """
         if self._raw_body is not None:
             return self._raw_body
@@ -141,7 +141,8 @@ class Exchange:
             while message.get("more_body"):
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    break
+                    # What has come may look complete; the client never said that it is.
+                    raise Problem("INVALID_REQUEST", "body: the connection ended inside it")
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any
 
 import jiter
@@ -19,8 +20,29 @@ EXACT_FLOAT_INTEGER = 2**53
 _SUSPECT = re.compile(rb"[0-9](?:[.eE][0-9+-]|[0-9]{18})")
 
 
+# At most 15 digits and no exponent: a double gives them back as they were.
+_ALWAYS_EXACT = re.compile(r"-?(?=[0-9.]{1,16}$)[0-9]+\.[0-9]+")
+
+_SHOWN_DIGITS = 40
+
+
 class JsonError(ValueError):
-    """The body is not JSON, or holds a number or member that cannot be read one way only."""
+    """The body is not JSON, or holds a number or member that cannot be read one way only.
+
+    Attributes:
+        where: the member concerned, such as ``metadata.costs[2]``; empty for the whole body.
+    """
+
+    def __init__(self, why: str, where: str = "") -> None:
+        super().__init__(f"{where}: {why}" if where else why)
+        self.why = why
+        self.where = where
+
+    def below(self, place: str | int) -> JsonError:
+        """The same error, seen from the object or array that holds the value."""
+        member = f"[{place}]" if isinstance(place, int) else place
+        joint = "." if self.where and not self.where.startswith("[") else ""
+        return JsonError(self.why, f"{member}{joint}{self.where}")
 
 
 def read_json(body: bytes) -> tuple[Any, bool]:
@@ -36,9 +58,7 @@ def read_json(body: bytes) -> tuple[Any, bool]:
         value = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False)
         suspect = _SUSPECT.search(body) is not None
         if suspect:
-            _check_numbers(
-                jiter.from_json(body, allow_inf_nan=False, float_mode="lossless-float"), ""
-            )
+            _check_numbers(jiter.from_json(body, allow_inf_nan=False, float_mode="lossless-float"))
     except JsonError:
         raise
     except ValueError as error:
@@ -46,24 +66,44 @@ def read_json(body: bytes) -> tuple[Any, bool]:
     return value, suspect
 
 
-def _check_numbers(value: Any, where: str) -> None:
+def _check_numbers(value: Any) -> None:
+    """Raises: JsonError that names the member, for a number that would not be kept as it is."""
     if isinstance(value, dict):
         for name, member in value.items():
-            _check_numbers(member, f"{where}.{name}" if where else name)
+            try:
+                _check_numbers(member)
+            except JsonError as error:
+                raise error.below(name) from None
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check_numbers(item, f"{where}[{index}]")
+            try:
+                _check_numbers(item)
+            except JsonError as error:
+                raise error.below(index) from None
     elif isinstance(value, jiter.LosslessFloat):
-        text = bytes(value).decode()
-        rounded = float(text)
+        _check_float(bytes(value).decode())
+    elif isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+        raise JsonError(f"the integer {_shown(str(value))} is beyond 64 bits")
+
+
+def _check_float(text: str) -> None:
+    if _ALWAYS_EXACT.fullmatch(text):
+        return
+    rounded = float(text)
+    try:
         exact = Decimal(text)
-        if rounded in (float("inf"), float("-inf")) or exact != Decimal(repr(rounded)):
-            raise JsonError(f"{where}: the number {text} cannot be kept exactly")
-        if rounded.is_integer() and abs(exact) > EXACT_FLOAT_INTEGER:
-            raise JsonError(f"{where}: write the integer {text} without fraction or exponent")
-    elif isinstance(value, int) and not isinstance(value, bool):
-        if not INT64_MIN <= value <= INT64_MAX:
-            raise JsonError(f"{where}: the integer {value} is beyond 64 bits")
+    except InvalidOperation:  # an exponent beyond what even a decimal can have
+        kept = False
+    else:
+        kept = isfinite(rounded) and exact == Decimal(repr(rounded))
+    if not kept:
+        raise JsonError(f"the number {_shown(text)} cannot be kept exactly")
+    if rounded.is_integer() and abs(rounded) > EXACT_FLOAT_INTEGER:
+        raise JsonError(f"write the integer {_shown(text)} without fraction or exponent")
+
+
+def _shown(number: str) -> str:
+    return number if len(number) <= _SHOWN_DIGITS else f"{number[:_SHOWN_DIGITS]}…"
 
 
 def canonical(value: Any) -> bytes:

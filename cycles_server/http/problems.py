@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ STATUS_OF = {
 }
 
 RETRY_AFTER_SECONDS = 1
-"""What a client is told to wait when the store is away."""
+"""What a client is told to wait when the store is away, or a key is being guessed."""
 
 
 class Problem(Exception):
@@ -66,6 +67,18 @@ def invalid(where: str, why: str) -> Problem:
 def unauthorized() -> Problem:
     """One message for every failed authentication: the reason is logged, not told."""
     return Problem("UNAUTHORIZED", "A valid API key is required")
+
+
+def too_many_attempts() -> Problem:
+    """More secrets are being tried on one key than can be checked (contract: 429 throttles)."""
+    return Problem(
+        "LIMIT_EXCEEDED",
+        "Too many secrets are being tried on this API key",
+        headers=(
+            ("retry-after", str(RETRY_AFTER_SECONDS)),
+            ("x-ratelimit-reset", str(int(time.time()) + RETRY_AFTER_SECONDS)),
+        ),
+    )
 
 
 def forbidden(message: str) -> Problem:

@@ -44,7 +44,14 @@ def add_docs(
 
     if pages:
         blueprint = get_swaggerui_blueprint(
-            PAGES_PATH, DOCUMENT_PATH, config={"app_name": contract.title, "tryItOutEnabled": True}
+            PAGES_PATH,
+            DOCUMENT_PATH,
+            config={
+                "app_name": contract.title,
+                "tryItOutEnabled": True,
+                # Unused, but else the page would repeat the Host header here.
+                "oauth2RedirectUrl": f"{PAGES_PATH}/oauth2-redirect.html",
+            },
         )
 
         @blueprint.before_request  # type: ignore[untyped-decorator]
@@ -53,9 +60,11 @@ def add_docs(
                 raise Unauthorized
 
         app.register_blueprint(blueprint)
-        app.add_url_rule(
-            f"{PAGES_PATH}.html",
-            endpoint="swagger_ui.page",
-            view_func=app.view_functions["swagger_ui.show"],
-            strict_slashes=False,
-        )
+        # The bare path too, which would else be a redirect to wherever the Host header says.
+        for path in (PAGES_PATH, f"{PAGES_PATH}.html"):
+            app.add_url_rule(
+                path,
+                endpoint="swagger_ui.page",
+                view_func=app.view_functions["swagger_ui.show"],
+                strict_slashes=False,
+            )

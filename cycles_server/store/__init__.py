@@ -1,1 +1,1 @@
-"""Redis: connections, scripts and the names of keys. Nothing outside this package talks to Redis."""
+"""Redis: connections, scripts and key names. Nothing outside this package talks to Redis."""
