@@ -409,9 +409,7 @@ class Settings(BaseSettings):
     )
     reservation_created_at_index_failure_backoff_ms: Delay = Field(
         default=3_600_000,
-        description=(
-            "Milliseconds to the next such scan after one that failed."
-        ),
+        description=("Milliseconds to the next such scan after one that failed."),
     )
     reservation_created_at_index_sweep_cron: Cron = Field(
         default="0 45 3 * * *",

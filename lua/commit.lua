@@ -59,7 +59,8 @@ if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} en
 local code, charged, debt = charge(budgets, amounts[1], amounts[2], policy)
 if code then return {'ERROR', code, unit, scopes_json} end
 
--- 3. Charge it.
+-- 3. Charge it. The index comes first: its type is all that could still fail.
+redis.call('ZREM', KEYS[4], ARGV[7])
 write_budgets(budgets)
 local balances = snapshot(budgets)
 local fields = {
@@ -73,7 +74,6 @@ if ARGV[12] ~= '' then
 end
 if ARGV[13] ~= '' then fields[last + 1], fields[last + 2] = 'committed_metadata_json', ARGV[13] end
 redis.call('HSET', KEYS[3], unpack(fields))
-redis.call('ZREM', KEYS[4], ARGV[7])
 redis.call('PEXPIRE', KEYS[3], KEPT_MS)
 
 -- 4. Announce. Events and evidence of this commit are queued here.

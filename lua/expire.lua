@@ -17,10 +17,14 @@ local DIGITS = 13
 
 local tenant, prefix = ARGV[1], ARGV[2]
 
+local function whole(digits)
+  return digits and #digits <= 15 and string.find(digits, '^%d+$') and tonumber(digits)
+end
+
 local function malformed(scopes_json)
-  if string.sub(scopes_json, 1, 1) ~= '[' then return true end
-  return string.gsub(scopes_json, '"[%w_.:/-]+"', '') ~= '['
-    .. string.rep(',', select(2, string.gsub(scopes_json, ',', ','))) .. ']'
+  -- With a dot for each scope, only the signs of the array are left.
+  local signs, count = string.gsub(scopes_json, '%s*"[%w_.:/-]+"%s*', '.')
+  return signs ~= '[' .. string.rep('.,', count - 1) .. '.]'
 end
 
 -- 1. Which of them have lapsed?
@@ -28,7 +32,7 @@ local answers, due = {}, {}
 for place = 1, #KEYS - 2 do
   local row = redis.call('HMGET', KEYS[2 + place], 'state', 'tenant', 'expires_at', 'grace_ms',
     'estimate_amount', 'estimate_unit', 'affected_scopes', 'budgeted_scopes')
-  local expires, grace = tonumber(row[3] or ''), tonumber(row[4] or '0')
+  local expires, grace = whole(row[3]), whole(row[4] or '0')
   if row[1] ~= 'ACTIVE' then
     answers[place] = 'GONE'
   elseif not row[2] then
@@ -75,22 +79,26 @@ for index, reservation in ipairs(due) do
   end
 end
 
--- 3. Give it back.
-write_holds(budgets)
+-- 3. Set aside what cannot be settled. Only this can meet a key of the wrong type, so it comes
+--    before anything is given back.
 for place, answer in ipairs(answers) do
   local id = ARGV[2 + place]
-  if answer == 'EXPIRED' then
-    redis.call('HSET', KEYS[2 + place], 'state', 'EXPIRED', 'expired_at', ms(now))
-    redis.call('PEXPIRE', KEYS[2 + place], KEPT_MS)
-    redis.call('ZREM', KEYS[1], id)
-  elseif answer == 'GONE' then
-    redis.call('ZREM', KEYS[1], id)
-  elseif answer ~= 'WAITING' then
-    redis.call('ZADD', KEYS[2], ms(now), id)
+  if answer ~= 'EXPIRED' and answer ~= 'WAITING' then
+    if answer ~= 'GONE' then redis.call('ZADD', KEYS[2], ms(now), id) end
     redis.call('ZREM', KEYS[1], id)
   end
 end
 
--- 4. Announce. An event for each expiry is queued here.
+-- 4. Give the others back.
+write_holds(budgets)
+for place, answer in ipairs(answers) do
+  if answer == 'EXPIRED' then
+    redis.call('HSET', KEYS[2 + place], 'state', 'EXPIRED', 'expired_at', ms(now))
+    redis.call('PEXPIRE', KEYS[2 + place], KEPT_MS)
+    redis.call('ZREM', KEYS[1], ARGV[2 + place])
+  end
+end
+
+-- 5. Announce. An event for each expiry is queued here.
 
 return answers

@@ -55,12 +55,12 @@ if count >= (tonumber(row[8] or '10') or 10) then return {'ERROR', 'MAX_EXTENSIO
 local budgets = held_budgets(ARGV[6], holding_scopes(row[6] or '', row[7]), unit, tenant)
 if not load_amounts(budgets, {}) then return {'ERROR', 'CORRUPT_BUDGET'} end
 
--- 3. Extend it.
+-- 3. Extend it. The index comes first: its type is all that could still fail.
 expires = expires + tonumber(ARGV[10])
+redis.call('ZADD', KEYS[4], ms(expires), ARGV[7])
 local balances = snapshot(budgets)
 redis.call('HSET', KEYS[3], 'expires_at', ms(expires), 'extension_count', ms(count + 1),
   field, ARGV[9] .. ' ' .. ms(expires) .. ' ' .. balances)
-redis.call('ZADD', KEYS[4], ms(expires), ARGV[7])
 redis.call('SET', KEYS[5], '{"status":"ACTIVE","expires_at_ms":' .. ms(expires) .. '}',
   'PXAT', ms(expires))
 if row[10] then

@@ -51,14 +51,20 @@ local budgets = held_budgets(ARGV[6], holding_scopes(row[7] or '', row[8]), unit
 local amounts = {estimate_text or ''}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
 give_back(budgets, amounts[1])
+if ARGV[10] ~= '' then
+  for place = 6, 7 do
+    local kind = redis.call('TYPE', KEYS[place]).ok
+    if kind ~= 'none' and kind ~= 'zset' then return {'ERROR', 'CORRUPT_AUDIT_INDEX'} end
+  end
+end
 
--- 3. Release it.
+-- 3. Release it. The index comes first: its type is all that could still fail.
+redis.call('ZREM', KEYS[4], ARGV[7])
 write_holds(budgets)
 local balances = snapshot(budgets)
 redis.call('HSET', KEYS[3], 'state', 'RELEASED', 'released_at', ms(now),
   'released_idempotency_key', ARGV[8], 'released_payload_hash', ARGV[9],
   'release_balances', balances)
-redis.call('ZREM', KEYS[4], ARGV[7])
 redis.call('PEXPIRE', KEYS[3], KEPT_MS)
 
 -- 4. Announce. Events and evidence of this release are queued here.

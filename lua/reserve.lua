@@ -77,14 +77,16 @@ for index = 1, #budgets do
   if not fits(budget.reserved) then return {'ERROR', 'BUDGET_EXCEEDED', budget.scope} end
 end
 
--- 3. Hold it.
+-- 3. Hold it. The indexes come first: their type is all that could still fail.
+local id, created, expires = ARGV[8], ms(now), now + ARGV[11]
+local expires_at = ms(expires)
+redis.call('ZADD', KEYS[5], expires_at, id)
+redis.call('ZADD', KEYS[6], created, id)
 for index = 1, #budgets do
   local budget = budgets[index]
   redis.call('HSET', budget.key, 'remaining', text(budget.remaining),
     'reserved', text(budget.reserved))
 end
-local id, created, expires = ARGV[8], ms(now), now + ARGV[11]
-local expires_at = ms(expires)
 local balances = snapshot(budgets)
 redis.call('HSET', KEYS[4],
   'reservation_id', id, 'tenant', tenant, 'state', 'ACTIVE', 'subject_json', ARGV[16],
@@ -100,8 +102,6 @@ if #budgets < count then
 end
 if ARGV[18] ~= '' then redis.call('HSET', KEYS[4], 'metadata_json', ARGV[18]) end
 if caps ~= '' then redis.call('HSET', KEYS[4], 'caps_json', caps) end
-redis.call('ZADD', KEYS[5], expires_at, id)
-redis.call('ZADD', KEYS[6], created, id)
 redis.call('SET', KEYS[3], id, 'PXAT', ms(expires + ARGV[12] + IDEMPOTENCY_MS))
 
 -- 4. Announce. Events and evidence of this reserve are queued here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import resource
@@ -17,13 +18,15 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from cycles_server.app import create_app
-from cycles_server.cli.errors import fatal as fatal
+from cycles_server.cli.errors import fatal
 from cycles_server.contract.document import ContractError
 from cycles_server.http.protocol import Protocol
 from cycles_server.logs import configure_logging
 from cycles_server.operations.metrics import prepare_multiprocess
 from cycles_server.operations.probe import StoreProbe
 from cycles_server.settings import SettingError, Settings, load_settings
+
+logger = logging.getLogger(__name__)
 
 METRICS_DIRECTORY = "CYCLES_METRICS_DIRECTORY"
 """Tells the workers of one server where they count together."""
@@ -71,6 +74,8 @@ def run_server(
     """
     listener = bind(host, port)
     log_config = configure_logging(settings)
+    for name in settings.ignored():
+        logger.info("%s is set and means nothing to this server", name)
     check_store(settings)
     options = {
         "lifespan": "on",
@@ -98,7 +103,12 @@ def run_server(
         raise fatal(str(error)) from None
     if spec is not None:
         os.environ["CYCLES_SPEC"] = str(spec.resolve())
-    with tempfile.TemporaryDirectory(prefix="cycles-metrics-") as directory:
+    try:
+        shared = tempfile.TemporaryDirectory(prefix="cycles-metrics-")
+    except OSError as error:
+        listener.close()
+        raise fatal(f"several workers count in a temporary directory: {error}") from None
+    with shared as directory:
         prepare_multiprocess(Path(directory))
         os.environ[METRICS_DIRECTORY] = directory
         config = uvicorn.Config(
@@ -183,4 +193,4 @@ def check_store(settings: Settings) -> None:
     if "maxmemory-policy" in status.detail and not status.up:
         raise fatal(f"this Redis must not be used: {status.detail}")
     for warning in status.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        logger.warning("%s", warning)

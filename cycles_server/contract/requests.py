@@ -89,9 +89,13 @@ class CompiledRequest:
     """Checks a request against one operation and leaves what it read in the exchange."""
 
     def __init__(
-        self, next_app: ASGIApp, operation: OperationDocument, *, max_body_bytes: int
+        self,
+        next_app: ASGIApp,
+        operation: OperationDocument,
+        compiler: SchemaCompiler,
+        *,
+        max_body_bytes: int,
     ) -> None:
-        compiler = SchemaCompiler(operation.document)
         places: dict[str, list[Parameter]] = {"query": [], "header": [], "path": []}
         for node in operation.parameters:
             if node["in"] not in places:
@@ -171,11 +175,14 @@ class CompiledRequestAPI(RequestValidationAPI):  # type: ignore[misc]
 
     def __init__(self, *args: Any, max_body_bytes: int, **kwargs: Any) -> None:
         self.max_body_bytes = max_body_bytes
+        self.compiler = SchemaCompiler(args[0].raw)
         super().__init__(*args, **kwargs)
 
     def make_operation(self, operation: AbstractOperation) -> CompiledRequest:
         document = OperationDocument(self.specification.raw, operation.path, operation.method)
-        return CompiledRequest(self.next_app, document, max_body_bytes=self.max_body_bytes)
+        return CompiledRequest(
+            self.next_app, document, self.compiler, max_body_bytes=self.max_body_bytes
+        )
 
 
 class CompiledRequestMiddleware(RequestValidationMiddleware):  # type: ignore[misc]

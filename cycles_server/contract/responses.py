@@ -14,8 +14,8 @@ from connexion.middleware.response_validation import (
 from cycles_server.contract.document import OperationDocument
 from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
 from cycles_server.http.exchange import Exchange, exchange_of
-from cycles_server.http.problems import Problem, store_unreachable
-from cycles_server.store.errors import StoreCorrupt, StoreError
+from cycles_server.http.problems import Problem, store_refuses, store_unreachable
+from cycles_server.store.errors import StoreCorrupt, StoreError, StoreRefused
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
@@ -35,11 +35,11 @@ class CompiledResponses:
         self,
         next_app: ASGIApp,
         operation: OperationDocument,
+        compiler: SchemaCompiler,
         *,
         mode: str,
         on_violation: Callable[[str, int], None],
     ) -> None:
-        compiler = SchemaCompiler(operation.document)
         self._next = next_app
         self._operation_id = operation.operation_id
         self._mode = mode
@@ -70,6 +70,9 @@ class CompiledResponses:
             exchange.reply = exchange.error_reply(
                 Problem("INTERNAL_ERROR", "A stored record that this request needs is damaged")
             )
+        except StoreRefused as error:
+            logger.error("store refused: %s", error, extra=_context(exchange))
+            exchange.reply = exchange.error_reply(store_refuses())
         except StoreError as error:
             logger.error("store failed: %s", error, extra=_context(exchange))
             exchange.reply = exchange.error_reply(store_unreachable())
@@ -122,12 +125,17 @@ class CompiledResponseAPI(ResponseValidationAPI):  # type: ignore[misc]
     ) -> None:
         self.mode = mode
         self.on_violation = on_violation
+        self.compiler = SchemaCompiler(args[0].raw)
         super().__init__(*args, **kwargs)
 
     def make_operation(self, operation: AbstractOperation) -> CompiledResponses:
         document = OperationDocument(self.specification.raw, operation.path, operation.method)
         return CompiledResponses(
-            self.next_app, document, mode=self.mode, on_violation=self.on_violation
+            self.next_app,
+            document,
+            self.compiler,
+            mode=self.mode,
+            on_violation=self.on_violation,
         )
 
 

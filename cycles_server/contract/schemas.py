@@ -11,21 +11,25 @@ from cycles_server.contract.document import resolve
 from cycles_server.http.json import INT64_MAX, INT64_MIN
 
 _MESSAGE_LENGTH = 240
+_BASE = "urn:contract"
 
 
-def bounded(node: Any) -> Any:
-    """A copy of a schema tree in which ``format: int64`` is a minimum and a maximum.
+def _prepared(node: Any) -> Any:
+    """A copy of a schema tree in which references are absolute, and ``format: int64`` is a
+    minimum and a maximum.
 
     JSON Schema treats formats as annotations; an amount beyond int64 must still be refused.
     """
     if isinstance(node, dict):
-        copied = {name: bounded(member) for name, member in node.items()}
+        copied = {name: _prepared(member) for name, member in node.items()}
+        if isinstance(copied.get("$ref"), str):
+            copied["$ref"] = _BASE + copied["$ref"]
         if copied.get("format") == "int64":
             copied["minimum"] = max(copied.get("minimum", INT64_MIN), INT64_MIN)
             copied["maximum"] = min(copied.get("maximum", INT64_MAX), INT64_MAX)
         return copied
     if isinstance(node, list):
-        return [bounded(item) for item in node]
+        return [_prepared(item) for item in node]
     return node
 
 
@@ -34,12 +38,12 @@ class SchemaCompiler:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
-        self._components = {"schemas": bounded(document.get("components", {}).get("schemas", {}))}
+        schemas = _prepared(document.get("components", {}).get("schemas", {}))
+        # One copy of the components for all that is compiled.
+        self._registry = jsonschema_rs.Registry([(_BASE, {"components": {"schemas": schemas}})])
 
     def compile(self, schema: Mapping[str, Any]) -> CompiledSchema:
-        validator = jsonschema_rs.Draft202012Validator(
-            {"allOf": [bounded(schema)], "components": self._components}
-        )
+        validator = jsonschema_rs.Draft202012Validator(_prepared(schema), registry=self._registry)
         return CompiledSchema(validator, list(self._integer_places(schema, (), ())))
 
     def _integer_places(

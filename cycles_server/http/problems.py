@@ -85,9 +85,17 @@ def forbidden(message: str) -> Problem:
     return Problem("FORBIDDEN", message)
 
 
+def store_refuses() -> Problem:
+    """The store is there and cannot do such work at present (full, read only, loading)."""
+    return _store_problem("The budget store cannot take this now; nothing was changed")
+
+
 def store_unreachable() -> Problem:
-    return Problem(
-        "INTERNAL_ERROR",
-        "The budget store did not answer in time; repeat the request with the same idempotency key",
-        headers=(("retry-after", str(RETRY_AFTER_SECONDS)),),
+    return _store_problem(
+        "The budget store did not answer in time; repeat the request with the same idempotency key"
     )
+
+
+def _store_problem(message: str) -> Problem:
+    # The contract declares no 503.
+    return Problem("INTERNAL_ERROR", message, headers=(("retry-after", str(RETRY_AFTER_SECONDS)),))

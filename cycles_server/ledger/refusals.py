@@ -21,7 +21,7 @@ _MESSAGES = {
     "DEBT_OUTSTANDING": "The budget has debt that must be repaid first",
     "OVERDRAFT_LIMIT_EXCEEDED": "The budget is, or would go, beyond its overdraft limit",
 }
-_DAMAGED = ("CORRUPT_BUDGET", "CORRUPT_RESERVATION")
+_DAMAGED = ("CORRUPT_BUDGET", "CORRUPT_RESERVATION", "CORRUPT_AUDIT_INDEX")
 _UNREADABLE_TENANT = "The tenant's record cannot be read, so nothing is allowed on its account"
 
 

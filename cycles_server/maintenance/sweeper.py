@@ -33,11 +33,15 @@ class Sweeper:
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
+        # What could not be settled in this sweep and in the one before: told once.
+        self._stuck: set[str] = set()
+        self._told: set[str] = set()
 
     async def sweep(self) -> int:
         """Expire everything that has lapsed by now; returns how many reservations that were."""
         seconds, micros = await self._store.read_bulk("TIME")
         now = int(seconds) * 1000 + int(micros) // 1000
+        self._told, self._stuck = self._stuck, set()
         expired = 0
         for bucket in self._store.keys.buckets():
             expired += await self._sweep_bucket(bucket, now)
@@ -54,15 +58,16 @@ class Sweeper:
             )
             if not rows:
                 return expired
-            for tenant, ids in (await self._by_tenant(bucket, rows)).items():
+            readable = list(filter(None, map(_readable, rows)))
+            passed += len(rows) - len(readable)
+            for tenant, ids in (await self._by_tenant(bucket, readable)).items():
                 for start in range(0, len(ids), BATCH):
                     answers = await self._expire(bucket, tenant, ids[start : start + BATCH])
                     self._count(tenant, answers)
                     expired += answers[EXPIRED]
                     passed += answers[WAITING]
 
-    async def _by_tenant(self, bucket: BucketKeys, rows: Sequence[bytes]) -> dict[str, list[str]]:
-        ids = [row.decode() for row in rows]
+    async def _by_tenant(self, bucket: BucketKeys, ids: Sequence[str]) -> dict[str, list[str]]:
         tenants = await asyncio.gather(
             *(self._store.read_bulk("HGET", bucket.reservation(one), "tenant") for one in ids),
             return_exceptions=True,
@@ -73,7 +78,8 @@ class Sweeper:
                 tenant = None  # not a hash at all: the script will say so, for it alone
             elif isinstance(tenant, BaseException):
                 raise tenant
-            groups[tenant.decode() if tenant else ""].append(reservation_id)
+            # No tenant has an unreadable name; the script will find that it is another's.
+            groups[tenant.decode(errors="replace") if tenant else ""].append(reservation_id)
         return groups
 
     async def _expire(self, bucket: BucketKeys, tenant: str, ids: Sequence[str]) -> Counter[str]:
@@ -89,11 +95,7 @@ class Sweeper:
                 raise StoreCorrupt(answers[1].decode())
         except StoreCorrupt as error:
             if len(ids) == 1:
-                logger.error(
-                    "a lapsed reservation cannot be settled: %s",
-                    error,
-                    extra={"tenant": tenant, "reservation_id": ids[0]},
-                )
+                self._tell(tenant, ids[0], error)
                 return Counter({WAITING: 1})
             # One damaged record must not hold up the others of its batch.
             total: Counter[str] = Counter()
@@ -101,6 +103,15 @@ class Sweeper:
                 total += await self._expire(bucket, tenant, [reservation_id])
             return total
         return Counter(answer.decode() for answer in answers)
+
+    def _tell(self, tenant: str, reservation_id: str, error: StoreCorrupt) -> None:
+        self._stuck.add(reservation_id)
+        if reservation_id not in self._told:
+            logger.error(
+                "a lapsed reservation cannot be settled: %s",
+                error,
+                extra={"tenant": tenant, "reservation_id": reservation_id},
+            )
 
     def _count(self, tenant: str, answers: Counter[str]) -> None:
         for answer, number in answers.items():
@@ -112,3 +123,12 @@ class Sweeper:
                 )
                 for _ in range(number):
                     self._metrics.quarantined(tenant, answer)
+
+
+def _readable(row: bytes) -> str | None:
+    """The id in a row of the index; None if it can be nobody's."""
+    try:
+        return row.decode()
+    except UnicodeDecodeError:
+        logger.error("an unreadable id waits for its expiry: %r", row)
+        return None

@@ -83,7 +83,7 @@ class SharedConnection:
         self._factory = ConnectionPool.from_url(
             url,
             socket_timeout=None,
-            socket_connect_timeout=self._timeout,
+            socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
             client_name=name,
             protocol=2,
@@ -161,7 +161,14 @@ class SharedConnection:
     async def _connect(self) -> AbstractConnection | None:
         connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
         try:
-            await asyncio.wait_for(connection.connect(), self._timeout)  # type: ignore[no-untyped-call]
+            # Half of what a call may wait: whoever comes during an attempt that fails for
+            # want of an answer has time for another one.
+            await asyncio.wait_for(connection.connect(), self._timeout / 2)  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            await _hang_up(connection)
+            if self._outbox:  # each until its own deadline
+                self._wake.set()
+            return None
         except (RedisError, OSError) as error:
             waiting, self._outbox = self._outbox, []
             for pending in waiting:
@@ -191,6 +198,8 @@ class SharedConnection:
                 future.set_result(reply)
 
     def _answer_error(self, pending: _Pending, error: ResponseError) -> None:
+        if pending.future.done():
+            return  # nobody waits for it any more
         if isinstance(error, NoScriptError) and pending.script is not None:
             # A restarted or failed-over node knows no scripts; the call has not run. EVAL
             # carries the source and leaves it loaded for the next one.
@@ -221,10 +230,9 @@ class SharedConnection:
         self._watch = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._sent and self._sent[0].deadline <= now:
+        if self._connection is not None and self._sent and self._sent[0].deadline <= now:
             # Replies come in order, so everything behind the late one is late too.
-            if self._connection is not None:
-                self._lost(self._connection, TimeoutError())
+            self._lost(self._connection, TimeoutError())
         while self._outbox and self._outbox[0].deadline <= now:
             _fail(self._outbox.pop(0), StoreUnavailable("Redis did not take the call in time"))
         heads = [queue[0].deadline for queue in (self._sent, self._outbox) if queue]
@@ -250,7 +258,7 @@ class SharedConnection:
         self._outbox[:0] = unanswered
         if self._outbox:
             self._wake.set()
-        self._spawn(_drop(connection))
+        self._spawn(_hang_up(connection))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # asyncio keeps only a weak reference to a task.
@@ -271,7 +279,7 @@ class SharedConnection:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._connection is not None:
-            await _drop(self._connection)
+            await _hang_up(self._connection)
             self._connection = None
 
 
@@ -280,7 +288,12 @@ def _fail(pending: _Pending, error: Exception) -> None:
         pending.future.set_exception(error)
 
 
-async def _drop(connection: AbstractConnection) -> None:
+async def _hang_up(connection: AbstractConnection) -> None:
+    # Closed politely, a connection to a store that hangs would keep the writer waiting until
+    # that store takes the rest, and then have calls run whose callers were told of a failure.
+    writer = connection._writer
+    if writer is not None:
+        writer.transport.abort()
     try:
         await connection.disconnect(nowait=True)
     except (RedisError, OSError):

@@ -1,0 +1,175 @@
+"""The bucket layout on a cluster of one node: a script that touches a second slot fails there."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from conftest import Running
+from support.agents import Crew, check_books
+from support.metrics import metric
+from support.redis import RedisServer
+from support.server import ADMIN_KEY, CyclesServer, free_port
+from support.tenants import Tenant, error_of, new_key
+from support.wire import eventually
+
+from cycles_server.store.keys import Keys
+from cycles_server.store.layout import BucketLayout, bucket_of
+
+EXPIRED = "cycles_reservations_expired_total"
+ADMIN = {"X-Admin-API-Key": ADMIN_KEY}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    store = RedisServer(
+        tmp_path_factory.mktemp("cluster"),
+        *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
+        port=free_port(),
+        fsync="everysec",
+    )
+    store.client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+    eventually(lambda: store.client.cluster("INFO")["cluster_state"] == "ok")
+    server = CyclesServer(
+        store.url,
+        tmp_path_factory.mktemp("server") / "log",
+        settings={"CYCLES_KEY_LAYOUT": "buckets"},
+    )
+    yield Running(server, store)
+    server.stop()
+    store.stop()
+
+
+@pytest.fixture
+def tenant(cluster: Running) -> Tenant:
+    return new_tenant(cluster)
+
+
+def new_tenant(cluster: Running) -> Tenant:
+    tenant = Tenant(cluster.redis, cluster.url, Keys(BucketLayout()))
+    tenant.record()
+    for tail in ("", "/workspace:prod", "/workspace:prod/agent:bot"):
+        tenant.budget(f"tenant:{tenant.name}{tail}")
+    return tenant
+
+
+SUBJECT = {"workspace": "prod", "agent": "bot"}
+
+
+def test_a_cluster_indeed(cluster: Running) -> None:
+    with pytest.raises(Exception, match="slot"):
+        cluster.redis.eval("#!lua\nreturn 1", 2, "a", "b")
+
+
+def test_the_whole_life_of_a_reservation(tenant: Tenant) -> None:
+    body = tenant.reserve_body(100, subject=tenant.subject(**SUBJECT), metadata={"a": 1})
+    first = tenant.http.post("/v1/reservations", json=body)
+    assert first.status_code == 200, first.text
+    reservation = first.json()["reservation_id"]
+    assert int(reservation[-2:], 16) == bucket_of(tenant.name)
+    assert uuid.UUID(reservation).version == 4
+    again = tenant.http.post("/v1/reservations", json=body)
+    assert again.json()["reservation_id"] == reservation
+    assert tenant.extend(reservation, 1000).status_code == 200
+    assert tenant.get(reservation).json()["metadata"] == {"a": 1}
+    key = new_key()
+    commits = [tenant.commit(reservation, 60, idempotency_key=key) for _ in range(2)]
+    assert [commit.status_code for commit in commits] == [200, 200]
+    assert commits[0].text == commits[1].text
+    assert error_of(tenant.release(reservation)) == (409, "RESERVATION_FINALIZED")
+    released = tenant.reserved(50)
+    assert tenant.release(released).status_code == 200
+    for scope in tenant.redis.smembers(tenant.names.budgets):
+        name, unit = tenant.names.scope_and_unit(scope.decode())
+        assert tenant.amounts(name, unit)["spent"] == 60
+    rows = tenant.list(status="COMMITTED", sort_by="created_at_ms").json()["reservations"]
+    assert [row["reservation_id"] for row in rows] == [reservation]
+    assert len(tenant.list().json()["reservations"]) == 2
+    assert len(tenant.balances().json()["balances"]) == 3
+    check_books(tenant)
+
+
+def test_events_decisions_and_dry_runs(tenant: Tenant) -> None:
+    assert tenant.event(7, subject=tenant.subject(**SUBJECT)).status_code == 201
+    assert tenant.decide(1).json()["decision"] == "ALLOW"
+    assert tenant.decide(10**9).json()["reason_code"] == "BUDGET_EXCEEDED"
+    assert tenant.reserve(1, dry_run=True).json()["decision"] == "ALLOW"
+    wrong_unit = {"estimate": {"unit": "CREDITS", "amount": 1}}
+    assert error_of(tenant.reserve(1, **wrong_unit)) == (400, "UNIT_MISMATCH")
+    nowhere = new_tenant_without_budget(tenant)
+    assert error_of(nowhere.reserve(1)) == (404, "NOT_FOUND")
+    assert nowhere.decide(1).json()["reason_code"] == "BUDGET_NOT_FOUND"
+    assert tenant.amounts()["spent"] == 7
+
+
+def new_tenant_without_budget(tenant: Tenant) -> Tenant:
+    return Tenant(tenant.redis, tenant.url, tenant.keys)
+
+
+def test_the_operator_releases_on_behalf(cluster: Running, tenant: Tenant) -> None:
+    reservation = tenant.reserved(100)
+    answer = tenant.http.post(
+        f"/v1/reservations/{reservation}/release",
+        json={"idempotency_key": new_key(), "reason": "stuck"},
+        headers=ADMIN,
+    )
+    assert answer.status_code == 200, answer.text
+    assert tenant.amounts()["reserved"] == 0
+    (log_id,) = cluster.redis.zrange(tenant.names.audit_tenant_index, 0, -1)
+    entry = json.loads(cluster.redis.get(tenant.names.audit_entry(log_id.decode())))
+    assert entry["resource_id"] == reservation
+    shown = tenant.http.get(f"/v1/reservations/{reservation}", headers=ADMIN)
+    assert shown.json()["status"] == "RELEASED"
+    listed = tenant.http.get("/v1/reservations", params={"tenant": tenant.name}, headers=ADMIN)
+    assert len(listed.json()["reservations"]) == 1
+
+
+def test_anothers_is_forbidden_and_nobodys_unknown(cluster: Running, tenant: Tenant) -> None:
+    other = new_tenant(cluster)
+    # Of a tenant in another bucket, by an id that tells the bucket and by one that does not.
+    while bucket_of(other.name) == bucket_of(tenant.name):
+        other = new_tenant(cluster)
+    theirs = other.reserved(100)
+    stored = cluster.redis.hgetall(other.names.reservation(theirs))
+    plain = f"{theirs[:-2]}{bucket_of(tenant.name):02x}"
+    cluster.redis.hset(other.names.reservation(plain), mapping=stored)
+    for reservation in (theirs, plain):
+        for answer in calls(tenant, reservation):
+            assert error_of(answer) == (403, "FORBIDDEN"), answer.text
+    for answer in calls(tenant, str(uuid.uuid4())):
+        assert error_of(answer) == (404, "NOT_FOUND"), answer.text
+    assert other.amounts()["reserved"] == 100
+    cluster.redis.delete(other.names.reservation(plain))
+
+
+def calls(tenant: Tenant, reservation: str) -> list:  # type: ignore[type-arg]
+    return [
+        tenant.get(reservation),
+        tenant.commit(reservation, 1),
+        tenant.release(reservation),
+        tenant.extend(reservation, 1000),
+    ]
+
+
+def test_lapsed_holds_come_back_in_every_bucket(cluster: Running) -> None:
+    tenants = [new_tenant(cluster) for _ in range(8)]
+    held = [tenant.reserved(100, ttl_ms=1000, grace_period_ms=0) for tenant in tenants]
+    eventually(lambda: not any(tenant.amounts()["reserved"] for tenant in tenants))
+    for tenant, reservation in zip(tenants, held, strict=True):
+        assert error_of(tenant.get(reservation)) == (410, "RESERVATION_EXPIRED")
+        eventually(lambda t=tenant: metric(cluster.url, EXPIRED, tenant=t.name) == 1)
+
+
+def test_agents_at_work(cluster: Running, tenant: Tenant) -> None:
+    crew = Crew(cluster.server.port, tenant)
+
+    async def faults() -> None:
+        for _ in range(3):
+            cluster.redis.script_flush()
+            await crew.progress(3)
+
+    crew.run_through(faults)
+    assert not crew.failures
+    crew.check()
