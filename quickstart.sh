@@ -54,7 +54,7 @@ fi
 # -- the package, once for each state of setup.cfg --------------------------------------------------
 
 venv=.venv
-wanted=$(cksum setup.cfg pyproject.toml)
+wanted=$(cksum setup.cfg pyproject.toml requirements.lock)
 if [ "$(cat "$venv/cycles-installed" 2>/dev/null)" != "$wanted" ]; then
     if [ ! -x "$venv/bin/python" ]; then
         "$python" -c 'import ensurepip' 2>/dev/null ||
@@ -63,7 +63,7 @@ if [ "$(cat "$venv/cycles-installed" 2>/dev/null)" != "$wanted" ]; then
         "$python" -m venv "$venv" || fail "$python -m venv $venv failed"
     fi
     say 'Installing into .venv, this once ...'
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[embedded]' ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[embedded]' ||
         fail 'the installation failed; see above'
     say "$wanted" >"$venv/cycles-installed"
 fi
