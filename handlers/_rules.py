@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.exchange import Exchange
 from cycles_server.http.problems import Problem, forbidden, invalid
 from cycles_server.ledger.accounts import Account
+from cycles_server.ledger.ledger import Outcome
 from cycles_server.ledger.refusals import refusal
 from cycles_server.ledger.scopes import Scopes, derive_scopes
 from cycles_server.services import Services
@@ -82,6 +85,14 @@ async def reservation_account(
     return services.accounts.of_caller(caller)
 
 
-def counts(problem: Problem) -> bool:
-    """Whether a refusal is the ledger's, and so counted; a bad request is nobody's denial."""
-    return problem.code not in ("INVALID_REQUEST", "UNAUTHORIZED", "FORBIDDEN", "INTERNAL_ERROR")
+async def counted(operation: Awaitable[Outcome], denied: Callable[[str], None]) -> Outcome:
+    """A ledger operation's outcome; a refusal of the ledger is counted with its code on the way.
+
+    A bad request and a store that failed are nobody's denial.
+    """
+    try:
+        return await operation
+    except Problem as problem:
+        if problem.code not in ("INVALID_REQUEST", "UNAUTHORIZED", "FORBIDDEN", "INTERNAL_ERROR"):
+            denied(problem.code)
+        raise

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.http.problems import Problem
 from cycles_server.services import Services
 from cycles_server.store.layout import new_id
 
-from ._rules import check_idempotency_header, counts, subject_scopes
+from ._rules import check_idempotency_header, counted, subject_scopes
 
 
 @confirms_credential
@@ -19,14 +18,11 @@ async def create_event(exchange: Exchange, services: Services) -> Reply:
     account = services.accounts.of_caller(exchange.caller)
     tenant = account.names.tenant
     policy = exchange.body.get("overage_policy", "DEFAULT")
-    try:
-        outcome = await services.ledger.debit(exchange, account, scopes, new_id(tenant))
-    except Problem as problem:
-        if counts(problem):
-            services.metrics.event(tenant, "DENY", problem.code, policy)
-        raise
-    reason = "IDEMPOTENT_REPLAY" if outcome.replayed else "OK"
-    services.metrics.event(tenant, "APPLIED", reason, policy)
+    outcome = await counted(
+        services.ledger.debit(exchange, account, scopes, new_id(tenant)),
+        lambda code: services.metrics.event(tenant, "DENY", code, policy),
+    )
+    services.metrics.event(tenant, "APPLIED", outcome.reason, policy)
     if outcome.in_debt and not outcome.replayed:
         services.metrics.overdraft_incurred(tenant)
     return Reply(201, outcome.body)

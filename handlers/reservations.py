@@ -5,7 +5,7 @@ from __future__ import annotations
 from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.http.problems import Problem, forbidden
+from cycles_server.http.problems import forbidden
 from cycles_server.ledger.audit import NO_AUDIT, operator_release_entry
 from cycles_server.ledger.listing import list_page, read_list_query
 from cycles_server.ledger.records import (
@@ -21,7 +21,7 @@ from cycles_server.store.layout import new_id
 
 from ._rules import (
     check_idempotency_header,
-    counts,
+    counted,
     effective_tenant,
     reservation_account,
     subject_scopes,
@@ -29,7 +29,6 @@ from ._rules import (
 
 DEFAULT = "DEFAULT"
 UNKNOWN = "UNKNOWN"
-REPLAY = "IDEMPOTENT_REPLAY"
 
 
 @confirms_credential
@@ -45,14 +44,11 @@ async def create_reservation(exchange: Exchange, services: Services) -> Reply:
 
     tenant = account.names.tenant
     policy = body.get("overage_policy", DEFAULT)
-    try:
-        outcome = await services.ledger.reserve(exchange, account, scopes, new_id(tenant))
-    except Problem as problem:
-        if counts(problem):
-            services.metrics.reserve(tenant, "DENY", problem.code, policy)
-        raise
-    reason = REPLAY if outcome.replayed else "OK"
-    services.metrics.reserve(tenant, outcome.body["decision"], reason, policy)
+    outcome = await counted(
+        services.ledger.reserve(exchange, account, scopes, new_id(tenant)),
+        lambda code: services.metrics.reserve(tenant, "DENY", code, policy),
+    )
+    services.metrics.reserve(tenant, outcome.body["decision"], outcome.reason, policy)
     return Reply(200, outcome.body)
 
 
@@ -63,14 +59,11 @@ async def commit_reservation(exchange: Exchange, services: Services) -> Reply:
     reservation_id = exchange.path_params["reservation_id"]
     account = await reservation_account(exchange, services, reservation_id)
     tenant = account.names.tenant
-    try:
-        outcome = await services.ledger.commit(exchange, account, reservation_id)
-    except Problem as problem:
-        if counts(problem):
-            services.metrics.commit(tenant, "DENY", problem.code, UNKNOWN)
-        raise
-    reason = REPLAY if outcome.replayed else "OK"
-    services.metrics.commit(tenant, "COMMITTED", reason, outcome.policy or UNKNOWN)
+    outcome = await counted(
+        services.ledger.commit(exchange, account, reservation_id),
+        lambda code: services.metrics.commit(tenant, "DENY", code, UNKNOWN),
+    )
+    services.metrics.commit(tenant, "COMMITTED", outcome.reason, outcome.policy or UNKNOWN)
     if outcome.in_debt and not outcome.replayed:
         services.metrics.overdraft_incurred(tenant)
     return Reply(200, outcome.body)
@@ -93,14 +86,11 @@ async def release_reservation(exchange: Exchange, services: Services) -> Reply:
             now_ms=await now_ms(services.store),
             kept_days=services.settings.audit_retention_days,
         )
-    try:
-        outcome = await services.ledger.release(exchange, account, reservation_id, **audit)
-    except Problem as problem:
-        if counts(problem):
-            services.metrics.release(tenant, actor, "DENY", problem.code)
-        raise
-    reason = REPLAY if outcome.replayed else "OK"
-    services.metrics.release(tenant, actor, "RELEASED", reason)
+    outcome = await counted(
+        services.ledger.release(exchange, account, reservation_id, **audit),
+        lambda code: services.metrics.release(tenant, actor, "DENY", code),
+    )
+    services.metrics.release(tenant, actor, "RELEASED", outcome.reason)
     return Reply(200, outcome.body)
 
 
@@ -111,13 +101,11 @@ async def extend_reservation(exchange: Exchange, services: Services) -> Reply:
     reservation_id = exchange.path_params["reservation_id"]
     account = await reservation_account(exchange, services, reservation_id)
     tenant = account.names.tenant
-    try:
-        outcome = await services.ledger.extend(exchange, account, reservation_id)
-    except Problem as problem:
-        if counts(problem):
-            services.metrics.extend(tenant, "DENY", problem.code)
-        raise
-    services.metrics.extend(tenant, "ACTIVE", REPLAY if outcome.replayed else "OK")
+    outcome = await counted(
+        services.ledger.extend(exchange, account, reservation_id),
+        lambda code: services.metrics.extend(tenant, "DENY", code),
+    )
+    services.metrics.extend(tenant, "ACTIVE", outcome.reason)
     return Reply(200, outcome.body)
 
 

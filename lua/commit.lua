@@ -15,6 +15,7 @@
 -- @include amounts
 -- @include budgets
 -- @include holders
+-- @include settlement
 -- @include charge
 
 local KEPT_MS = 2592000000
@@ -44,12 +45,8 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be charged?
-if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATION_FINALIZED'} end
-local lapses = tonumber(row[5]) and tonumber(row[6] or '0')
-if not lapses then return {'ERROR', 'CORRUPT_RESERVATION'} end
-if state ~= 'ACTIVE' or now > tonumber(row[5]) + lapses then
-  return {'ERROR', 'RESERVATION_EXPIRED'}
-end
+local refused = settlement_refusal(state, row[5], row[6])
+if refused then return {'ERROR', refused} end
 if unit ~= ARGV[11] then return {'ERROR', 'UNIT_MISMATCH', unit, scopes_json} end
 
 local policy = row[7] or 'ALLOW_IF_AVAILABLE'

@@ -16,6 +16,7 @@
 -- @include amounts
 -- @include budgets
 -- @include holders
+-- @include settlement
 
 local KEPT_MS = 2592000000
 
@@ -41,12 +42,8 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be released?
-if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATION_FINALIZED'} end
-local lapses = tonumber(row[5]) and tonumber(row[6] or '0')
-if not lapses then return {'ERROR', 'CORRUPT_RESERVATION'} end
-if state ~= 'ACTIVE' or now > tonumber(row[5]) + lapses then
-  return {'ERROR', 'RESERVATION_EXPIRED'}
-end
+local refused = settlement_refusal(state, row[5], row[6])
+if refused then return {'ERROR', refused} end
 local budgets = held_budgets(ARGV[6], holding_scopes(row[7] or '', row[8]), unit, tenant)
 local amounts = {estimate_text or ''}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end

@@ -42,6 +42,11 @@ class Outcome:
     policy: str = ""
     in_debt: bool = False
 
+    @property
+    def reason(self) -> str:
+        """How metrics call it."""
+        return "IDEMPOTENT_REPLAY" if self.replayed else "OK"
+
 
 def request_hash(body: Any) -> bytes:
     """SHA-256 of a request's canonical form, in base64 without padding (43 characters)."""
