@@ -16,16 +16,17 @@
 -- @include budgets
 -- @include holders
 -- @include settlement
+-- @include holds
 -- @include charge
 
-local KEPT_MS = 2592000000
+local KEPT_MS, DAY_MS = 2592000000, 86400000
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end
 local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
   'expires_at', 'grace_ms', 'overage_policy', 'affected_scopes', 'budgeted_scopes',
   'committed_idempotency_key', 'committed_payload_hash', 'charged_amount', 'commit_balances',
-  'debt_incurred')
+  'debt_incurred', 'created_at')
 local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
 if not state then return {'ERROR', 'NOT_FOUND'} end
 if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
@@ -47,10 +48,12 @@ if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 -- 2. May it be charged?
 local refused = settlement_refusal(state, row[5], row[6])
 if refused then return {'ERROR', refused} end
+local scopes = holding_scopes(row[8], row[9])
+if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
 if unit ~= ARGV[11] then return {'ERROR', 'UNIT_MISMATCH', unit, scopes_json} end
 
 local policy = row[7] or 'ALLOW_IF_AVAILABLE'
-local budgets = held_budgets(ARGV[6], holding_scopes(row[8] or '', row[9]), unit, tenant)
+local budgets = held_budgets(ARGV[6], scopes, unit, tenant, row[15])
 local amounts = {estimate_text or '', ARGV[10]}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
 local code, charged, debt = charge(budgets, amounts[1], amounts[2], policy)
@@ -71,7 +74,8 @@ if ARGV[12] ~= '' then
 end
 if ARGV[13] ~= '' then fields[last + 1], fields[last + 2] = 'committed_metadata_json', ARGV[13] end
 redis.call('HSET', KEYS[3], unpack(fields))
-redis.call('PEXPIRE', KEYS[3], KEPT_MS)
+-- No shorter than its idempotency record, or a late replay would hold once more.
+redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + (row[6] or 0) + DAY_MS - now)))
 
 -- 4. Announce. Events and evidence of this commit are queued here.
 

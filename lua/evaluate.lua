@@ -17,6 +17,7 @@
 -- @include amounts
 -- @include budgets
 -- @include admission
+-- @include caps
 
 local IDEMPOTENCY_MS = 86400000
 local UUID_LENGTH = 36
@@ -56,7 +57,8 @@ else
   reason = refusal(budgets, amounts[1])
   local deepest = budgets[#budgets]
   if not reason and deepest.place == #KEYS - 4 then
-    caps = deepest.caps or ''
+    caps = caps_of(deepest)
+    if not caps then return {'ERROR', 'CORRUPT_BUDGET'} end
   end
 end
 

@@ -20,6 +20,7 @@
 -- @include call
 -- @include amounts
 -- @include budgets
+-- @include holds
 -- @include charge
 -- @include policies
 
@@ -63,7 +64,7 @@ for _, state in ipairs({'FROZEN', 'CLOSED'}) do
 end
 local policy = overage_policy(ARGV[11], budgets[#budgets], ARGV[12])
 local code, charged, debt = charge(budgets, amounts[2], amounts[1], policy, true)
-if code then return {'ERROR', code, ARGV[#ARGV]} end
+if code then return {'ERROR', code, charged} end  -- in second place, the scope
 
 -- 3. Charge it.
 write_budgets(budgets)

@@ -10,6 +10,7 @@
 -- @include amounts
 -- @include budgets
 -- @include holders
+-- @include holds
 
 local KEPT_MS = 2592000000
 -- A batch sums up to 64 amounts: 13 digits each keep the sum exact.
@@ -21,17 +22,11 @@ local function whole(digits)
   return digits and #digits <= 15 and string.find(digits, '^%d+$') and tonumber(digits)
 end
 
-local function malformed(scopes_json)
-  -- With a dot for each scope, only the signs of the array are left.
-  local signs, count = string.gsub(scopes_json, '%s*"[%w_.:/-]+"%s*', '.')
-  return signs ~= '[' .. string.rep('.,', count - 1) .. '.]'
-end
-
 -- 1. Which of them have lapsed?
 local answers, due = {}, {}
 for place = 1, #KEYS - 2 do
   local row = redis.call('HMGET', KEYS[2 + place], 'state', 'tenant', 'expires_at', 'grace_ms',
-    'estimate_amount', 'estimate_unit', 'affected_scopes', 'budgeted_scopes')
+    'estimate_amount', 'estimate_unit', 'affected_scopes', 'budgeted_scopes', 'created_at')
   local expires, grace = whole(row[3]), whole(row[4] or '0')
   if row[1] ~= 'ACTIVE' then
     answers[place] = 'GONE'
@@ -46,14 +41,10 @@ for place = 1, #KEYS - 2 do
   elseif not row[6] or not string.find(row[5] or '', '^%d+$') or #row[5] > 19 then
     answers[place] = 'INVALID_ESTIMATE'
   else
-    local scopes_json = row[8] or row[7] or ''
-    if scopes_json == '' or scopes_json == '[]' then
-      answers[place] = 'MISSING_SCOPES'
-    elseif malformed(scopes_json) then
-      answers[place] = 'MALFORMED_SCOPES'
-    else
-      answers[place] = 'EXPIRED'
-      due[#due + 1] = {amount = row[5], unit = row[6], scopes = holding_scopes(scopes_json)}
+    local scopes, reason = holding_scopes(row[7], row[8])
+    answers[place] = reason or 'EXPIRED'
+    if scopes then
+      due[#due + 1] = {amount = row[5], unit = row[6], scopes = scopes, created_at = row[9]}
     end
   end
 end
@@ -65,7 +56,7 @@ for index, reservation in ipairs(due) do
   for _, scope in ipairs(reservation.scopes) do
     local key = prefix .. scope .. ':' .. reservation.unit
     if by_key[key] == nil then
-      local budget = read_budget(key, scope, tenant, 1)
+      local budget = read_budget(key, scope, tenant, 1, true)
       by_key[key] = budget or false
       budgets[#budgets + 1] = budget
     end
@@ -75,7 +66,10 @@ if not load_amounts(budgets, amounts, DIGITS) then return {'ERROR', 'CORRUPT_BUD
 for index, reservation in ipairs(due) do
   for _, scope in ipairs(reservation.scopes) do
     local budget = by_key[prefix .. scope .. ':' .. reservation.unit]
-    if budget then give_back({budget}, amounts[index]) end
+    if budget then
+      budget.anew = made_after(budget, reservation.created_at)
+      give_back(budget, amounts[index])
+    end
   end
 end
 

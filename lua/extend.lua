@@ -52,7 +52,9 @@ if not expires then return {'ERROR', 'CORRUPT_RESERVATION'} end
 if state ~= 'ACTIVE' or now > expires then return {'ERROR', 'RESERVATION_EXPIRED'} end
 local count = tonumber(row[9] or '0') or 0
 if count >= (tonumber(row[8] or '10') or 10) then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
-local budgets = held_budgets(ARGV[6], holding_scopes(row[6] or '', row[7]), unit, tenant)
+local scopes = holding_scopes(row[6], row[7])
+if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
+local budgets = held_budgets(ARGV[6], scopes, unit, tenant)
 if not load_amounts(budgets, {}) then return {'ERROR', 'CORRUPT_BUDGET'} end
 
 -- 3. Extend it. The index comes first: its type is all that could still fail.

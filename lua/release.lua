@@ -17,14 +17,15 @@
 -- @include budgets
 -- @include holders
 -- @include settlement
+-- @include holds
 
-local KEPT_MS = 2592000000
+local KEPT_MS, DAY_MS = 2592000000, 86400000
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end
 local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
   'expires_at', 'grace_ms', 'affected_scopes', 'budgeted_scopes', 'released_idempotency_key',
-  'released_payload_hash', 'release_balances')
+  'released_payload_hash', 'release_balances', 'created_at')
 local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
 if not state then return {'ERROR', 'NOT_FOUND'} end
 if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
@@ -44,10 +45,12 @@ if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 -- 2. May it be released?
 local refused = settlement_refusal(state, row[5], row[6])
 if refused then return {'ERROR', refused} end
-local budgets = held_budgets(ARGV[6], holding_scopes(row[7] or '', row[8]), unit, tenant)
+local scopes = holding_scopes(row[7], row[8])
+if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
+local budgets = held_budgets(ARGV[6], scopes, unit, tenant, row[12])
 local amounts = {estimate_text or ''}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
-give_back(budgets, amounts[1])
+for _, budget in ipairs(budgets) do give_back(budget, amounts[1]) end
 if ARGV[10] ~= '' then
   for place = 6, 7 do
     local kind = redis.call('TYPE', KEYS[place]).ok
@@ -62,7 +65,8 @@ local balances = snapshot(budgets)
 redis.call('HSET', KEYS[3], 'state', 'RELEASED', 'released_at', ms(now),
   'released_idempotency_key', ARGV[8], 'released_payload_hash', ARGV[9],
   'release_balances', balances)
-redis.call('PEXPIRE', KEYS[3], KEPT_MS)
+-- No shorter than its idempotency record, or a late replay would hold once more.
+redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + (row[6] or 0) + DAY_MS - now)))
 
 -- 4. Announce. Events and evidence of this release are queued here.
 if ARGV[10] ~= '' then

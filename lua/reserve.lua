@@ -23,6 +23,7 @@
 -- @include budgets
 -- @include admission
 -- @include policies
+-- @include caps
 
 local IDEMPOTENCY_MS = 86400000
 local SCOPES_AT = 20
@@ -69,7 +70,9 @@ if code then return {'ERROR', code, refusing.scope} end
 
 local deepest = budgets[#budgets]
 local policy = overage_policy(ARGV[13], deepest, ARGV[14])
-local caps = deepest.place == count and deepest.caps or ''
+local caps = ''
+if deepest.place == count then caps = caps_of(deepest) end
+if not caps then return {'ERROR', 'CORRUPT_BUDGET'} end
 for index = 1, #budgets do
   local budget = budgets[index]
   budget.remaining = budget.remaining - amount

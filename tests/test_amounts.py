@@ -51,7 +51,7 @@ def test_amounts_are_exact(store: RedisServer, a: int, b: int) -> None:
 
 
 @pytest.mark.parametrize("longest", [LONGEST_EXACT, LONGEST_EXACT + 1])
-@pytest.mark.parametrize("text", ["", "-", "1.5", "x", "--1"])
+@pytest.mark.parametrize("text", ["", "-", "--1", "1-2"])
 def test_what_is_no_integer_is_no_amount(store: RedisServer, text: str, longest: int) -> None:
     script = f"#!lua\n{_PRELUDE}\narithmetic({longest}, {LONGEST_EXACT})\nreturn number(ARGV[1])"
     assert store.client.eval(script, 0, text) is None

@@ -34,7 +34,7 @@ from support.redis import RedisServer
 from support.requests import INT64_MAX, TENANTS, UNITS, Call, Json
 from support.tenants import Tenant as Client
 
-EXAMPLES = int(os.environ.get("CYCLES_MODEL_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("CYCLES_MODEL_EXAMPLES", "150"))
 STEPS = 40
 # Beyond ten runs Hypothesis mostly tries near copies of one it has made, which find little here.
 BATCH = 10

@@ -57,11 +57,16 @@ class Edge:
             self._log_failure(exchange)
             exchange.reply = exchange.error_reply(_failure())
         reply = exchange.reply or exchange.error_reply(_failure())
-        await self._send(exchange, reply, send)
+        try:
+            body = write_json(reply.body) if reply.raw is None else reply.raw
+        except TypeError:  # a number that no answer of the contract can hold
+            self._log_failure(exchange)
+            reply = exchange.error_reply(_failure())
+            body = write_json(reply.body)
+        await self._send(exchange, reply, body, send)
         self._count(exchange, reply.status)
 
-    async def _send(self, exchange: Exchange, reply: Reply, send: Send) -> None:
-        body = write_json(reply.body) if reply.raw is None else reply.raw
+    async def _send(self, exchange: Exchange, reply: Reply, body: bytes, send: Send) -> None:
         headers = [
             _JSON,
             (b"content-length", b"%d" % len(body)),
@@ -105,7 +110,8 @@ class Edge:
         except Exception:
             self._log_failure(exchange)
             if not started:
-                await self._send(exchange, exchange.error_reply(_failure()), send)
+                failed = exchange.error_reply(_failure())
+                await self._send(exchange, failed, write_json(failed.body), send)
         self._count(exchange, status)
 
     def _count(self, exchange: Exchange, status: int) -> None:

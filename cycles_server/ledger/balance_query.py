@@ -102,7 +102,7 @@ async def balance_page(store: Store, tenant: str, query: BalanceQuery) -> Body:
 def _wanted(names: TenantKeys, keys: Sequence[bytes], query: BalanceQuery) -> list[Name]:
     wanted = []
     for key in keys:
-        name = names.scope_and_unit(key.decode())
+        name = names.scope_and_unit(key.decode(errors="replace"))
         if query.after is not None and name <= query.after:
             continue
         scope = name[0]

@@ -8,8 +8,49 @@ from typing import Any
 import orjson
 
 from cycles_server.ledger.scopes import leaf
+from cycles_server.store.errors import StoreCorrupt
 
 Body = dict[str, Any]
+
+
+def without_nulls(value: Any) -> Any:
+    """An object without the members that are null: the contract's optional members are absent,
+    the reference writes them out."""
+    if not isinstance(value, dict):
+        return value
+    return {name: item for name, item in value.items() if item is not None}
+
+
+def stored_scopes(text: bytes | None) -> list[str]:
+    """The scopes in a record's JSON array.
+
+    Raises:
+        StoreCorrupt: they are not there, or no such array.
+    """
+    try:
+        scopes = orjson.loads(text or b"")
+    except orjson.JSONDecodeError:
+        scopes = None
+    if not isinstance(scopes, list) or not scopes:
+        raise StoreCorrupt("a record's scopes cannot be read")
+    return scopes
+
+
+def stored_decision(text: bytes) -> Body:
+    """The body of a decision, as it is kept for a replay.
+
+    Raises:
+        StoreCorrupt: it is not a JSON object.
+    """
+    try:
+        decision = without_nulls(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        decision = None
+    if not isinstance(decision, dict):
+        raise StoreCorrupt("a stored decision cannot be read")
+    if "caps" in decision:
+        decision["caps"] = without_nulls(decision["caps"])
+    return decision
 
 
 def amount(unit: str, value: int | str | bytes) -> Body:
@@ -99,5 +140,5 @@ def reservation_body(
         "balances": balances,
     }
     if caps:
-        body["caps"] = orjson.loads(caps)
+        body["caps"] = without_nulls(orjson.loads(caps))
     return body

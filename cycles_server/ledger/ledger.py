@@ -15,7 +15,14 @@ from cycles_server.http.exchange import Exchange
 from cycles_server.http.json import canonical
 from cycles_server.http.problems import Problem
 from cycles_server.ledger.accounts import Account, Accounts
-from cycles_server.ledger.bodies import Body, amount, balances, reservation_body
+from cycles_server.ledger.bodies import (
+    Body,
+    amount,
+    balances,
+    reservation_body,
+    stored_decision,
+    stored_scopes,
+)
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scopes import UNITS, Scopes
@@ -111,7 +118,7 @@ class Ledger:
         )
         if answer[0] == _REPLAY:
             replayed = replayed_reserve(body, account, answer)
-            return Outcome(replayed, replayed=True, policy=answer[13].decode())
+            return Outcome(replayed, replayed=True, policy=(answer[13] or b"").decode())
         if answer[0] == b"NO_BUDGET":
             raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
         _, expires, policy, caps, snapshot = answer
@@ -156,7 +163,7 @@ class Ledger:
         result: Body = {"status": "COMMITTED", "charged": amount(unit, charged)}
         if int(charged) < int(estimate):
             result["released"] = amount(unit, int(estimate) - int(charged))
-        result["balances"] = balances(snapshot, orjson.loads(scopes), unit)
+        result["balances"] = balances(snapshot, stored_scopes(scopes), unit)
         return Outcome(result, kind == _REPLAY, policy.decode(), debt != b"0")
 
     async def release(
@@ -198,7 +205,7 @@ class Ledger:
         result: Body = {
             "status": "RELEASED",
             "released": amount(unit, estimate),
-            "balances": balances(snapshot, orjson.loads(scopes), unit),
+            "balances": balances(snapshot, stored_scopes(scopes), unit),
         }
         return Outcome(result, kind == _REPLAY)
 
@@ -231,7 +238,7 @@ class Ledger:
             "status": "ACTIVE",
             "expires_at_ms": int(expires),
             "remaining_ttl_ms": max(0, left),
-            "balances": balances(snapshot, orjson.loads(scopes), unit.decode()),
+            "balances": balances(snapshot, stored_scopes(scopes), unit.decode()),
         }
         return Outcome(result, kind == _REPLAY)
 
@@ -276,7 +283,7 @@ class Ledger:
         result: Body = {"status": "APPLIED", "event_id": applied_id.decode()}
         if charged != asked:
             result["charged"] = amount(unit, charged)
-        result["balances"] = balances(snapshot, orjson.loads(affected), unit)
+        result["balances"] = balances(snapshot, stored_scopes(affected), unit)
         return Outcome(result, kind == _REPLAY, policy.decode(), debt != b"0")
 
     async def evaluate(
@@ -313,10 +320,7 @@ class Ledger:
             wrong_unit = await self._no_budget(names, scopes, unit)
             if wrong_unit is not None:
                 raise wrong_unit
-        decision = {
-            name: value for name, value in orjson.loads(answer[1]).items() if value is not None
-        }
-        return Outcome(decision, answer[0] == _REPLAY)
+        return Outcome(stored_decision(answer[1]), answer[0] == _REPLAY)
 
     # -- details ---------------------------------------------------------------------------------
 
@@ -340,7 +344,7 @@ class Ledger:
         if answer[0] != b"ERROR":
             return answer
         if answer[1] == b"UNIT_MISMATCH":
-            unit, scopes = answer[2].decode(), orjson.loads(answer[3])
+            unit, scopes = answer[2].decode(), stored_scopes(answer[3])
             raise unit_mismatch(scopes[0], exchange.body["actual"]["unit"], [unit])
         if answer[1] == b"NOT_FOUND" and await self._is_elsewhere(exchange):
             raise refusal([b"ERROR", b"FORBIDDEN"])

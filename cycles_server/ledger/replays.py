@@ -10,7 +10,13 @@ import orjson
 from cycles_server.auth.records import CLOSED, OPEN, UNREADABLE
 from cycles_server.http.json import canonical
 from cycles_server.ledger.accounts import Account
-from cycles_server.ledger.bodies import Body, balances, reservation_body
+from cycles_server.ledger.bodies import (
+    Body,
+    balances,
+    reservation_body,
+    stored_scopes,
+    without_nulls,
+)
 from cycles_server.ledger.refusals import refusal
 
 # What a different request under the same key is told: the tenant's guard comes first.
@@ -56,7 +62,7 @@ def replayed_reserve(request: Body, account: Account, answer: Sequence[Any]) -> 
             raise refusal([b"ERROR", _MISMATCH[account.policy.guard]])
     # An extension moved `expires_at`; the answer was the first one.
     expires = int(expires_at) if lease is None else int(created) + int(lease)
-    scopes = orjson.loads(affected)
+    scopes = stored_scopes(affected)
     return reservation_body(
         reservation_id.decode(),
         unit.decode(),
@@ -74,10 +80,15 @@ def _same_request(body: Body, stored: Sequence[bytes | None]) -> bool:
     """Whether a reservation made by another server, whose request hash cannot be reproduced,
     answers this request."""
     subject, action, metadata, held, unit, policy = stored
+    kept_policy = (policy or b"").decode()
 
     def same(member: str, text: bytes | None) -> bool:
-        value = None if text is None else _without_nulls(orjson.loads(text))
-        return canonical(body.get(member)) == canonical(value)
+        # The reference writes out what was not sent, as null or as empty.
+        sent = body.get(member) or None
+        kept = (None if text is None else orjson.loads(text)) or None
+        if member != "metadata":
+            sent, kept = without_nulls(sent), without_nulls(kept)
+        return canonical(sent) == canonical(kept)
 
     estimate = body["estimate"]
     return (
@@ -86,11 +97,5 @@ def _same_request(body: Body, stored: Sequence[bytes | None]) -> bool:
         and same("metadata", metadata)
         and str(estimate["amount"]).encode() == held
         and estimate["unit"].encode() == unit
-        and body.get("overage_policy", (policy or b"").decode()).encode() == policy
+        and body.get("overage_policy", kept_policy) == kept_policy
     )
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
-    return value

@@ -16,7 +16,9 @@ local function refusal(budgets, amount)
   local rules = {
     {'BUDGET_FROZEN', function(budget) return budget.status == 'FROZEN' end},
     {'BUDGET_CLOSED', function(budget) return budget.status == 'CLOSED' end},
-    {'OVERDRAFT_LIMIT_EXCEEDED', function(budget) return budget.over end},
+    {'OVERDRAFT_LIMIT_EXCEEDED', function(budget)
+      return budget.over or (budget.overdraft_limit > zero and budget.debt > budget.overdraft_limit)
+    end},
     {'DEBT_OUTSTANDING', function(budget)
       return budget.debt > zero and budget.overdraft_limit <= zero
     end},

@@ -6,16 +6,12 @@
 --
 -- arithmetic(longest, digits)  decides for this call: the longest text there is, and up to how
 --                              many digits plain numbers stay exact
--- number(text)                 nil if the text is not an integer
+-- number(text)                 nil if text of digits and signs is not an integer of int64
 -- text(value)                  back to decimal text
 -- fits(value)                  whether int64 holds it (always true for short amounts)
 local zero = 0
 
-local function number(digits)
-  local value = tonumber(digits)
-  if value and value % 1 == 0 then return value end
-  return nil
-end
+local number = tonumber
 
 local function text(value) return string.format('%.0f', value) end
 
@@ -40,8 +36,7 @@ local function wide_arithmetic()
   wide.__lt = function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end
   wide.__le = function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] <= b[2]) end
 
-  number = function(digits)
-    if not string.find(digits, '^%-?%d+$') then return nil end
+  local function read(digits)
     local negative = string.sub(digits, 1, 1) == '-'
     if negative then digits = string.sub(digits, 2) end
     local high = tonumber(string.sub(digits, 1, -11)) or 0
@@ -62,9 +57,14 @@ local function wide_arithmetic()
     if high == 0 then return string.format('%s%.0f', sign, low) end
     return string.format('%s%.0f%010.0f', sign, high, low)
   end
-  local highest, lowest = number('9223372036854775807'), number('-9223372036854775808')
+  local highest, lowest = read('9223372036854775807'), read('-9223372036854775808')
   fits = function(value) return value <= highest and value >= lowest end
-  zero = number('0')
+  number = function(digits)
+    if #digits > 20 or not string.find(digits, '^%-?%d+$') then return nil end
+    local value = read(digits)
+    return fits(value) and value or nil
+  end
+  zero = read('0')
 end
 
 local function arithmetic(longest, digits)

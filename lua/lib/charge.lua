@@ -4,11 +4,10 @@
 -- charge(budgets, estimate, actual, policy, direct)   direct: a debit without a reservation
 --   -> nil, charged, debt   settled: each budget has its new amounts; debt is what a budget
 --                           that took debt has taken, zero if none did
---   -> code                 refused; the tables are not to be written
+--   -> code, scope          refused there; the tables are not to be written
 --
--- A CLOSED budget gave its holds back when it was closed, and one made anew never held any:
--- only what a budget still holds is taken off its `reserved`. A CLOSED budget neither limits
--- nor is flagged nor takes debt.
+-- Only what a budget still holds is taken off its `reserved` (see holds). A CLOSED budget neither
+-- limits nor is flagged nor takes debt.
 local function settle(budget, held, spent, debt)
   budget.reserved = budget.reserved - held
   budget.remaining = budget.remaining + held - spent - debt
@@ -23,14 +22,14 @@ local function charge(budgets, estimate, actual, policy, direct)
   if policy == 'REJECT' then
     if direct then
       for _, budget in ipairs(budgets) do
-        if budget.remaining < actual then return 'BUDGET_EXCEEDED' end
+        if budget.remaining < actual then return 'BUDGET_EXCEEDED', budget.scope end
       end
     elseif over then
       return 'BUDGET_EXCEEDED'
     end
   end
   for _, budget in ipairs(budgets) do
-    budget.held = budget.status == 'CLOSED' and zero or lesser(estimate, budget.reserved)
+    budget.held = held(budget, estimate)
     -- What could be charged beyond the estimate.
     budget.free = budget.remaining + budget.held - estimate
   end
@@ -55,11 +54,15 @@ local function charge(budgets, estimate, actual, policy, direct)
   for _, budget in ipairs(budgets) do
     if over and overdraft and budget.overdraft_limit > zero and budget.status ~= 'CLOSED'
       and extra > zero and budget.free < extra then
-      if budget.debt + extra > budget.overdraft_limit then return 'OVERDRAFT_LIMIT_EXCEEDED' end
-      if not settle(budget, budget.held, estimate, extra) then return 'BUDGET_EXCEEDED' end
+      if budget.debt + extra > budget.overdraft_limit then
+        return 'OVERDRAFT_LIMIT_EXCEEDED', budget.scope
+      end
+      if not settle(budget, budget.held, estimate, extra) then
+        return 'BUDGET_EXCEEDED', budget.scope
+      end
       in_debt = extra
     elseif not settle(budget, budget.held, charged, zero) then
-      return 'BUDGET_EXCEEDED'  -- a sum beyond int64
+      return 'BUDGET_EXCEEDED', budget.scope  -- a sum beyond int64
     end
   end
   return nil, charged, in_debt

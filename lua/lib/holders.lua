@@ -1,39 +1,35 @@
 -- holders: the budgets that hold a reservation's estimate.
 --
 -- holding_scopes(affected, budgeted)  the scopes as an array, from the stored JSON arrays;
---   `budgeted` is left out of a record where it equals `affected`.
--- held_budgets(prefix, scopes, unit, tenant)  those that still exist; a budget deleted since
---   is passed over, never brought back as a half-filled record.
+--   `budgeted` is left out of a record where it equals `affected`. nil and a reason,
+--   MISSING_SCOPES or MALFORMED_SCOPES, where they cannot be understood.
+-- made_after(budget, reserved_at)  whether a budget was made anew since the reservation.
+-- held_budgets(prefix, scopes, unit, tenant, reserved_at)  those that still exist; a budget
+--   deleted since is passed over, never brought back as a half-filled record.
 local function holding_scopes(affected, budgeted)
+  local stored = budgeted or affected or ''
+  if stored == '' or stored == '[]' then return nil, 'MISSING_SCOPES' end
+  -- With a dot for each scope, only the signs of the array are left.
+  local signs, count = string.gsub(stored, '%s*"[%w_.:/-]+"%s*', '.')
+  if signs ~= '[' .. string.rep('.,', count - 1) .. '.]' then return nil, 'MALFORMED_SCOPES' end
   local scopes = {}
-  for scope in string.gmatch(budgeted or affected, '"([^"]+)"') do
-    scopes[#scopes + 1] = scope
-  end
+  for scope in string.gmatch(stored, '"([^"]+)"') do scopes[#scopes + 1] = scope end
   return scopes
 end
 
-local function held_budgets(prefix, scopes, unit, tenant)
+local function made_after(budget, reserved_at)
+  local made, reserved = tonumber(budget.created_at or ''), tonumber(reserved_at or '')
+  return made ~= nil and reserved ~= nil and made > reserved
+end
+
+local function held_budgets(prefix, scopes, unit, tenant, reserved_at)
   local budgets = {}
   for place, scope in ipairs(scopes) do
-    local key = prefix .. scope .. ':' .. unit
-    budgets[#budgets + 1] = read_budget(key, scope, tenant, place)
+    local budget = read_budget(prefix .. scope .. ':' .. unit, scope, tenant, place, true)
+    if budget then
+      budget.anew = made_after(budget, reserved_at)
+      budgets[#budgets + 1] = budget
+    end
   end
   return budgets
-end
-
--- give_back(budgets, amount)  returns a hold to each; only what a budget still holds, nothing
---   on a CLOSED one. Changes the tables; write_holds(budgets) writes them.
-local function give_back(budgets, amount)
-  for _, budget in ipairs(budgets) do
-    local held = budget.status == 'CLOSED' and zero or lesser(amount, budget.reserved)
-    budget.reserved = budget.reserved - held
-    budget.remaining = budget.remaining + held
-  end
-end
-
-local function write_holds(budgets)
-  for _, budget in ipairs(budgets) do
-    redis.call('HSET', budget.key, 'remaining', text(budget.remaining),
-      'reserved', text(budget.reserved))
-  end
 end

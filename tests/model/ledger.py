@@ -374,7 +374,7 @@ def denial(budgets: Sequence[Budget], amount: int) -> str | None:
         return "BUDGET_FROZEN"
     if any(b.is_closed for b in budgets):
         return "BUDGET_CLOSED"
-    if any(b.is_over_limit for b in budgets):
+    if any(b.is_over_limit or 0 < b.overdraft_limit < b.debt for b in budgets):
         return "OVERDRAFT_LIMIT_EXCEEDED"
     if any(b.debt > 0 and b.overdraft_limit == 0 for b in budgets):
         return "DEBT_OUTSTANDING"

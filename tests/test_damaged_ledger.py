@@ -1,0 +1,162 @@
+"""Records that no server of ours writes: refused before anything moves, never half settled."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+from conftest import Running
+from support.tenants import Tenant, error_of, new_key
+
+DAMAGED = (500, "INTERNAL_ERROR")
+
+
+@pytest.mark.parametrize(
+    "scopes", ["", "[]", '["tenant:acme"', '{"a":"tenant:acme"}', "null", "[1]"]
+)
+@pytest.mark.parametrize("operation", ["commit", "release", "extend"])
+def test_scopes_that_cannot_be_read(
+    running: Running, tenant: Tenant, scopes: str, operation: str
+) -> None:
+    reservation = tenant.reserved(10)
+    record = tenant.names.reservation(reservation)
+    running.redis.hset(record, "affected_scopes", scopes)
+    before = tenant.amounts()
+    calls = {
+        "commit": lambda: tenant.commit(reservation, 7),
+        "release": lambda: tenant.release(reservation),
+        "extend": lambda: tenant.extend(reservation, 1000),
+    }
+    assert error_of(calls[operation]()) == DAMAGED
+    assert tenant.amounts() == before
+    assert running.redis.hget(record, "state") == b"ACTIVE"
+
+
+@pytest.mark.parametrize("stored", ["1e2", "0x10", "5.0", " 5", "-3", "9" * 20, "nan", ""])
+def test_an_estimate_that_is_no_amount(running: Running, tenant: Tenant, stored: str) -> None:
+    reservation = tenant.reserved(10)
+    record = tenant.names.reservation(reservation)
+    running.redis.hset(record, "estimate_amount", stored)
+    before = tenant.amounts()
+    assert error_of(tenant.commit(reservation, 7)) == DAMAGED
+    assert error_of(tenant.release(reservation)) == DAMAGED
+    assert tenant.amounts() == before
+
+
+@pytest.mark.parametrize("stored", ["1e30", "1e+15", "0x10", "1-2", "-", "", "9" * 19 + "9"])
+def test_a_budget_amount_that_is_no_integer(running: Running, tenant: Tenant, stored: str) -> None:
+    tenant.budget(remaining=stored)
+    before = tenant.stored_budget()
+    assert error_of(tenant.reserve(1)) == DAMAGED
+    assert error_of(tenant.event(1)) == DAMAGED
+    assert error_of(tenant.decide(1)) == DAMAGED
+    assert tenant.stored_budget() == before
+
+
+def test_caps_that_cannot_be_read_hold_nothing(tenant: Tenant) -> None:
+    tenant.budget(caps_json="{bad")
+    before = tenant.amounts()
+    assert error_of(tenant.reserve(1)) == DAMAGED
+    assert error_of(tenant.decide(1)) == DAMAGED
+    assert tenant.amounts() == before
+
+
+def test_null_caps_are_no_caps(tenant: Tenant) -> None:
+    tenant.budget(caps_json="null")
+    assert tenant.reserve(1).json()["decision"] == "ALLOW"
+    assert tenant.decide(1).json()["decision"] == "ALLOW"
+    tenant.budget(caps_json='{"max_tokens":5,"tool_allowlist":null}')
+    assert tenant.reserve(1).json()["caps"] == {"max_tokens": 5}
+    assert tenant.decide(1).json()["caps"] == {"max_tokens": 5}
+
+
+def test_a_budget_made_anew_keeps_the_holds_of_others(running: Running, tenant: Tenant) -> None:
+    """A hold on the budget that was there before must not be paid back from a new one."""
+    tenant.budget(allocated=10, created_at=1)
+    old = tenant.reserved(10)
+    running.redis.delete(tenant.names.budget(f"tenant:{tenant.name}", "TOKENS"))
+    seconds, micros = running.redis.time()
+    now = seconds * 1000 + micros // 1000
+    tenant.budget(allocated=10, created_at=now + 1)
+    while running.redis.time()[0] * 1000 + running.redis.time()[1] // 1000 <= now + 1:
+        pass
+    new = tenant.reserved(10)
+    assert tenant.release(old).status_code == 200
+    assert tenant.amounts()["reserved"] == 10
+    assert error_of(tenant.reserve(10)) == (409, "BUDGET_EXCEEDED")
+    assert tenant.commit(new, 10).status_code == 200
+    assert tenant.amounts() == {
+        "allocated": 10, "remaining": 0, "reserved": 0, "spent": 10, "debt": 0,
+    }  # fmt: skip
+
+
+def test_debt_beyond_the_limit_blocks_without_the_flag(tenant: Tenant) -> None:
+    tenant.budget(remaining=900, allocated=1000, debt=100, overdraft_limit=50)
+    assert error_of(tenant.reserve(1)) == (409, "OVERDRAFT_LIMIT_EXCEEDED")
+    assert tenant.decide(1).json()["reason_code"] == "OVERDRAFT_LIMIT_EXCEEDED"
+
+
+def test_a_hold_of_the_reference_goes_back_to_a_budget_without_owner(
+    running: Running, tenant: Tenant
+) -> None:
+    scope = f"agent:shared-{tenant.name}"
+    tenant.budget(scope, 100, remaining=90, reserved=10)
+    running.redis.hdel(tenant.names.budget(scope, "TOKENS"), "tenant_id")
+    reservation = tenant.reserved(10)
+    running.redis.hset(
+        tenant.names.reservation(reservation), "budgeted_scopes", json.dumps([scope])
+    )
+    assert tenant.commit(reservation, 7).status_code == 200
+    assert tenant.amounts(scope)["spent"] == 7
+    assert tenant.amounts(scope)["reserved"] == 0
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent"),
+    [
+        ({"metadata_json": '{"a":null}'}, {"metadata": {"a": None}}),
+        ({"metadata_json": "{}"}, {}),
+        ({"action_json": '{"kind":"llm.completion","name":"test-model","tags":null}'}, {}),
+    ],
+)
+def test_a_replay_of_what_the_reference_made(
+    running: Running, tenant: Tenant, stored: dict[str, str], sent: dict[str, object]
+) -> None:
+    body = tenant.reserve_body(10, **sent)
+    first = tenant.http.post("/v1/reservations", json=body).json()
+    record = tenant.names.reservation(first["reservation_id"])
+    running.redis.hdel(record, "request_hash", "lease_ms", "reserve_balances")
+    running.redis.hset(record, mapping=stored)
+    again = tenant.http.post("/v1/reservations", json=body)
+    assert again.json()["reservation_id"] == first["reservation_id"]
+    running.redis.hdel(record, "overage_policy")
+    assert tenant.http.post("/v1/reservations", json=body).status_code == 200
+    other = tenant.http.post("/v1/reservations", json={**body, "metadata": {"b": 1}})
+    assert error_of(other) == (409, "IDEMPOTENCY_MISMATCH")
+
+
+def test_a_refused_debit_names_the_budget_that_refuses(tenant: Tenant) -> None:
+    tenant.budget(allocated=3)
+    rich = tenant.budget(f"tenant:{tenant.name}/agent:rich", 1000)
+    refused = tenant.event(5, subject=tenant.subject(agent="rich"), overage_policy="REJECT")
+    assert error_of(refused) == (409, "BUDGET_EXCEEDED")
+    assert rich not in refused.json()["message"]
+
+
+def test_a_record_outlives_its_idempotency_record(running: Running, tenant: Tenant) -> None:
+    """Else a late replay would hold once more."""
+    key = new_key()
+    reservation = tenant.reserved(1, idempotency_key=key)
+    running.redis.hset(tenant.names.reservation(reservation), "max_extensions", 100)
+    for _ in range(40):
+        assert tenant.extend(reservation, 86_400_000).status_code == 200
+    assert tenant.commit(reservation, 1).status_code == 200
+    record = running.redis.pttl(tenant.names.reservation(reservation))
+    assert record >= running.redis.pttl(tenant.names.idempotency("reserve", key)) - 1000
+
+
+def test_ids_are_random(tenant: Tenant) -> None:
+    ids = {uuid.UUID(tenant.reserved(1)) for _ in range(20)}
+    assert len(ids) == 20
+    assert {one.version for one in ids} == {4}
