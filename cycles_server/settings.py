@@ -39,6 +39,11 @@ SECRETS = frozenset({"admin_api_key", "redis_password", "webhook_secret_encrypti
 
 IGNORED = frozenset(
     {
+        "evidence_server_id",
+        "evidence_pending_key",
+        "event_ttl_days",
+        "event_retention_sweep_cron",
+        "delivery_ttl_days",
         "cycles_events_emit_queue_capacity",
         "cycles_events_emit_threads",
         "cycles_scheduler_pool_size",
@@ -372,15 +377,22 @@ class Settings(BaseSettings):
 
     # -- retention and maintenance ----------------------------------------------------------------
 
-    event_ttl_days: Days = Field(default=90, description="Days that an event record is kept.")
+    event_ttl_days: Days = Field(
+        default=90,
+        description=("Days that an event record is kept; this plane does not write any yet."),
+    )
     delivery_ttl_days: Days = Field(
-        default=14, description="Days that the record of a webhook delivery is kept."
+        default=14,
+        description=(
+            "Days that the record of a webhook delivery is kept; this plane does not write any yet."
+        ),
     )
     event_retention_sweep_cron: Cron = Field(
         default="0 30 3 * * *",
         description=(
             "When index entries of events and deliveries that are gone are removed: a cron "
-            "expression of six fields, seconds first; `-`: never."
+            "expression of six fields, seconds first; `-`: never. This plane does not write "
+            "any yet."
         ),
     )
     audit_retention_days: DaysOrForEver = Field(
@@ -440,8 +452,8 @@ class Settings(BaseSettings):
     evidence_server_id: str = Field(
         default="",
         description=(
-            "Base URL under which this server issues evidence, `/v1` included. Evidence is on when "
-            "this and `EVIDENCE_SIGNING_SIGNER_DID` are set."
+            "Base URL under which this server issues evidence, `/v1` included; it serves "
+            "stored evidence and does not issue any yet."
         ),
     )
     evidence_signing_signer_did: str = Field(
@@ -469,7 +481,9 @@ class Settings(BaseSettings):
     )
     evidence_pending_key: str = Field(
         default="evidence:pending",
-        description="Redis key of the list where evidence waits for signing.",
+        description=(
+            "Redis key of the list where evidence waits for signing; nothing is put there yet."
+        ),
     )
     evidence_store_key_prefix: str = Field(
         default="evidence:envelope:",
@@ -509,9 +523,7 @@ class Settings(BaseSettings):
     )
     cycles_events_emit_threads: Annotated[int, _whole(0, _INT32)] = Field(
         default=0,
-        description=(
-            "Threads that write events; here the script that moves the money writes them too."
-        ),
+        description=("Threads that write events; there are none here."),
     )
     cycles_events_emit_queue_capacity: Annotated[int, _whole(0, _INT32)] = Field(
         default=10_000,

@@ -105,6 +105,7 @@ def test_values_that_are_taken(name: str, text: str, value: object) -> None:
 def test_ignored_names_what_was_set() -> None:
     environ = {name.upper(): str(Settings.model_fields[name].default) for name in IGNORED}
     environ["JAVA_OPTS"] = "-Xmx512m"
+    environ["EVIDENCE_SERVER_ID"] = "https://cycles.example.com/v1"
     assert load_settings(environ).ignored() == sorted(name.upper() for name in IGNORED)
     assert load_settings({"JAVA_OPTS": "-Xmx512m", "REDIS_PORT": "1"}).ignored() == ["JAVA_OPTS"]
     assert load_settings({}).ignored() == []
