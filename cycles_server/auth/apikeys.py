@@ -31,7 +31,7 @@ _SECRET_BYTES = 72
 """bcrypt looks at no more; a longer secret cannot be one of ours."""
 _WAITING_AT_MOST = 128
 """Secrets that may wait for their hash on one key; nobody waits much longer than half a minute."""
-_NICENESS = 10
+_NICENESS = 5
 _UNREADABLE = b"?"
 
 

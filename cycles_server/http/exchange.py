@@ -124,15 +124,9 @@ class Exchange:
         """
         if self._raw_body is not None:
             return self._raw_body
-        too_large = Problem(
-            "INVALID_REQUEST",
-            f"The request body is larger than {limit} bytes",
-            status=413,
-            headers=(("connection", "close"),),
-        )
         length = self.header(b"content-length")
         if length is not None and length.isascii() and length.isdigit() and int(length) > limit:
-            raise too_large
+            raise _too_large(limit)
         message: Message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
@@ -146,11 +140,11 @@ class Exchange:
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
-                    raise too_large
+                    raise _too_large(limit)
                 chunks.append(chunk)
             body = b"".join(chunks)
         if len(body) > limit:
-            raise too_large
+            raise _too_large(limit)
         self._raw_body = body
         return body
 
@@ -165,6 +159,15 @@ class Exchange:
         if problem.details is not None:
             body["details"] = dict(problem.details)
         return Reply(problem.status, body, headers=problem.headers)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        "INVALID_REQUEST",
+        f"The request body is larger than {limit} bytes",
+        status=413,
+        headers=(("connection", "close"),),
+    )
 
 
 def exchange_of(scope: Mapping[str, Any]) -> Exchange:

@@ -17,7 +17,7 @@ EXACT_FLOAT_INTEGER = 2**53
 
 # A number that may need a closer look: a fraction, an exponent, or very many digits. It also
 # matches inside strings, which only costs the closer look.
-_SUSPECT = re.compile(rb"[0-9](?:[.eE][0-9+-]|[0-9]{18})")
+_SUSPECT = re.compile(rb"[:,\[]\s*-?(?:[0-9]{19}|[0-9]+[.eE])")
 
 
 # At most 15 digits and no exponent: a double gives them back as they were.

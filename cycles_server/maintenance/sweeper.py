@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cycles_server.operations.metrics import Metrics
@@ -19,10 +19,13 @@ from cycles_server.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-PAGE = 500
+PAGE = 1500
 """Lapsed reservations looked up at a time."""
 BATCH = 50
 """Reservations of one tenant in one script; lua/expire.lua allows for 64."""
+
+TOGETHER = 100
+"""Reservations in scripts that are sent together; Redis runs those one behind the other."""
 
 EXPIRED, WAITING, GONE = "EXPIRED", "WAITING", "GONE"
 
@@ -60,9 +63,12 @@ class Sweeper:
                 return expired
             readable = list(filter(None, map(_readable, rows)))
             passed += len(rows) - len(readable)
-            for tenant, ids in (await self._by_tenant(bucket, readable)).items():
-                for start in range(0, len(ids), BATCH):
-                    answers = await self._expire(bucket, tenant, ids[start : start + BATCH])
+            groups = await self._by_tenant(bucket, readable)
+            for together in _rounds(groups):
+                rounds = await asyncio.gather(
+                    *(self._expire(bucket, tenant, ids) for tenant, ids in together)
+                )
+                for (tenant, _), answers in zip(together, rounds, strict=True):
                     self._count(tenant, answers)
                     expired += answers[EXPIRED]
                     passed += answers[WAITING]
@@ -132,3 +138,19 @@ def _readable(row: bytes) -> str | None:
     except UnicodeDecodeError:
         logger.error("an unreadable id waits for its expiry: %r", row)
         return None
+
+
+def _rounds(groups: Mapping[str, Sequence[str]]) -> Iterator[list[tuple[str, Sequence[str]]]]:
+    """Batches of one tenant each, as many at a time as requests will not feel."""
+    together: list[tuple[str, Sequence[str]]] = []
+    size = 0
+    for tenant, ids in groups.items():
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            if size + len(batch) > TOGETHER:
+                yield together
+                together, size = [], 0
+            together.append((tenant, batch))
+            size += len(batch)
+    if together:
+        yield together

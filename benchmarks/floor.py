@@ -1,0 +1,83 @@
+"""The floor: what a reserve costs with no framework and no checks, over the same call to Redis.
+
+A bare ASGI function reads JSON, runs ``lua/reserve.lua`` with the arguments that the server would
+send, through the server's own connection class, and answers JSON. The server is held against it,
+because whatever the machine does to one it does to the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import click
+import orjson
+import uvicorn
+from redis import Redis
+
+from benchmarks.tenant import Tenant
+from cycles_server.store.connection import SharedConnection
+from cycles_server.store.keys import Keys
+from cycles_server.store.layout import new_id
+from cycles_server.store.scripts import load_script
+
+_JSON = (b"content-type", b"application/json")
+
+
+def create_floor(redis_url: str, tenant: Tenant) -> Any:
+    """The ASGI application. A request without a body only asks whether it is there."""
+    script = load_script("reserve")
+    connection = SharedConnection(redis_url, timeout_ms=2000, name="floor")
+
+    async def floor(scope: Any, receive: Any, send: Any) -> None:
+        raw = (await receive())["body"]
+        answer = {}
+        if raw:
+            asked = orjson.loads(raw)
+            reservation_id = new_id(tenant.name)
+            keys, arguments = tenant.reserve_call(
+                asked["idempotency_key"],
+                digest=hashlib.sha256(raw).digest(),
+                reservation_id=reservation_id,
+            )
+            decided, expires, _, _, balances = await connection.evaluate(script, keys, arguments)
+            answer = {
+                "decision": decided.decode(),
+                "reservation_id": reservation_id,
+                "expires_at_ms": int(expires),
+                "balances": balances.decode(),
+            }
+        body = orjson.dumps(answer)
+        headers = [_JSON, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return floor
+
+
+@click.command()
+@click.option("--host", required=True)
+@click.option("--port", required=True, type=int)
+@click.option("--redis-url", required=True)
+@click.option("--tenant", required=True)
+@click.option("--secret", required=True)
+def main(host: str, port: int, redis_url: str, tenant: str, secret: str) -> None:
+    """Serve the floor, with the options that the server gives uvicorn."""
+    with Redis.from_url(redis_url) as client:
+        found = Tenant(client, Keys(), tenant, secret)
+    uvicorn.run(
+        create_floor(redis_url, found),
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        backlog=4096,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+-- The same GET again and again; the address says which.
+dofile('common.lua')
