@@ -85,12 +85,15 @@ local id, created, expires = ARGV[8], ms(now), now + ARGV[11]
 local expires_at = ms(expires)
 redis.call('ZADD', KEYS[5], expires_at, id)
 redis.call('ZADD', KEYS[6], created, id)
+local rows = {}
 for index = 1, #budgets do
   local budget = budgets[index]
-  redis.call('HSET', budget.key, 'remaining', text(budget.remaining),
-    'reserved', text(budget.reserved))
+  local remaining, reserved = text(budget.remaining), text(budget.reserved)
+  redis.call('HSET', budget.key, 'remaining', remaining, 'reserved', reserved)
+  rows[index] = balance_row(budget, remaining, reserved, budget.row[SPENT] or '0',
+    budget.row[ALLOCATED])
 end
-local balances = snapshot(budgets)
+local balances = table.concat(rows, ';')
 redis.call('HSET', KEYS[4],
   'reservation_id', id, 'tenant', tenant, 'state', 'ACTIVE', 'subject_json', ARGV[16],
   'action_json', ARGV[17], 'estimate_amount', ARGV[9], 'estimate_unit', ARGV[10],

@@ -7,7 +7,9 @@
 -- load_amounts(budgets, amounts, digits)  turns the texts of the budgets, and of the call's own
 --   amounts, into numbers in place; false if one of them is not an integer.
 -- snapshot(budgets)  `place:remaining,reserved,spent,allocated[,debt,limit,over];...`, the form
---   in which balances are answered and kept for a replay.
+--   in which balances are answered and kept for a replay; balance_row(...) is one of its rows,
+--   from amounts that are texts already. A budget's `row` holds what was read, at these places:
+local SPENT, ALLOCATED, POLICY, CAPS, CREATED_AT = 6, 7, 10, 11, 12
 local longest = 0
 
 local function read_budget(key, scope, tenant, place, holding)
@@ -21,22 +23,22 @@ local function read_budget(key, scope, tenant, place, holding)
   elseif not holding and string.sub(scope, 1, 7) ~= 'tenant:' then
     return nil
   end
-  local budget = {
+  remaining, allocated = remaining or '', allocated or ''
+  local reserved, spent = row[5] or '0', row[6] or '0'
+  local debt, limit = row[8] or '0', row[9] or '0'
+  if #remaining > longest then longest = #remaining end
+  if #reserved > longest then longest = #reserved end
+  if #spent > longest then longest = #spent end
+  if #allocated > longest then longest = #allocated end
+  if #debt > longest then longest = #debt end
+  if #limit > longest then longest = #limit end
+  return {
     key = key, scope = scope, place = place, status = row[2] or 'ACTIVE', over = row[3] == 'true',
-    remaining = remaining or '', reserved = row[5] or '0', spent = row[6] or '0',
-    allocated = allocated or '', debt = row[8] or '0', overdraft_limit = row[9] or '0',
-    policy = row[10], caps = row[11], created_at = row[12],
+    remaining = remaining, reserved = reserved, spent = spent, allocated = allocated,
+    debt = debt, overdraft_limit = limit, row = row,
+    -- Digits and signs only; what else is no integer, number() finds.
+    damaged = string.find(remaining .. reserved .. spent .. allocated .. debt .. limit, '[^%d%-]'),
   }
-  -- Digits and signs only; what else is no integer, number() finds.
-  budget.damaged = string.find(budget.remaining .. budget.reserved .. budget.spent
-    .. budget.allocated .. budget.debt .. budget.overdraft_limit, '[^%d%-]') ~= nil
-  if #budget.remaining > longest then longest = #budget.remaining end
-  if #budget.reserved > longest then longest = #budget.reserved end
-  if #budget.spent > longest then longest = #budget.spent end
-  if #budget.allocated > longest then longest = #budget.allocated end
-  if #budget.debt > longest then longest = #budget.debt end
-  if #budget.overdraft_limit > longest then longest = #budget.overdraft_limit end
-  return budget
 end
 
 local function load_amounts(budgets, amounts, digits)
@@ -64,16 +66,22 @@ local function load_amounts(budgets, amounts, digits)
   return true
 end
 
+local function balance_row(budget, remaining, reserved, spent, allocated)
+  local row = budget.place .. ':' .. remaining .. ',' .. reserved .. ',' .. spent .. ','
+    .. allocated
+  if budget.over or budget.debt ~= zero or budget.overdraft_limit ~= zero then
+    row = row .. ',' .. text(budget.debt) .. ',' .. text(budget.overdraft_limit)
+      .. (budget.over and ',1' or ',0')
+  end
+  return row
+end
+
 local function snapshot(budgets)
   local rows = {}
   for index = 1, #budgets do
     local budget = budgets[index]
-    rows[index] = budget.place .. ':' .. text(budget.remaining) .. ',' .. text(budget.reserved)
-      .. ',' .. text(budget.spent) .. ',' .. text(budget.allocated)
-    if budget.over or budget.debt ~= zero or budget.overdraft_limit ~= zero then
-      rows[index] = rows[index] .. ',' .. text(budget.debt) .. ','
-        .. text(budget.overdraft_limit) .. (budget.over and ',1' or ',0')
-    end
+    rows[index] = balance_row(budget, text(budget.remaining), text(budget.reserved),
+      text(budget.spent), text(budget.allocated))
   end
   return table.concat(rows, ';')
 end

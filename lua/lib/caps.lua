@@ -3,7 +3,7 @@
 -- caps_of(budget)  its text, '' for none; nil where it is not a JSON object. It is read here only
 --   to be checked: written again by Lua, empty arrays would come back as objects.
 local function caps_of(budget)
-  local stored = budget.caps
+  local stored = budget.row[CAPS]
   if not stored or stored == '' or stored == 'null' then return '' end
   local readable, value = pcall(cjson.decode, stored)
   if not readable or type(value) ~= 'table' or not string.find(stored, '^%s*{') then return nil end

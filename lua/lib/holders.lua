@@ -18,7 +18,7 @@ local function holding_scopes(affected, budgeted)
 end
 
 local function made_after(budget, reserved_at)
-  local made, reserved = tonumber(budget.created_at or ''), tonumber(reserved_at or '')
+  local made, reserved = tonumber(budget.row[CREATED_AT] or ''), tonumber(reserved_at or '')
   return made ~= nil and reserved ~= nil and made > reserved
 end
 

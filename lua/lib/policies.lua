@@ -5,7 +5,8 @@
 local function overage_policy(asked, budget, default)
   if asked ~= '' then return asked end
   local known = {REJECT = true, ALLOW_IF_AVAILABLE = true, ALLOW_WITH_OVERDRAFT = true}
-  if budget.policy and known[budget.policy] then return budget.policy end
+  local own = budget.row[POLICY]
+  if own and known[own] then return own end
   if known[default] then return default end
   return 'ALLOW_IF_AVAILABLE'
 end
