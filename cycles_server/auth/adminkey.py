@@ -29,5 +29,8 @@ class AdminKey:
         return principal
 
     def _check(self, secret: str) -> Principal | None:
-        same = hmac.compare_digest(secret.encode(), self._configured)
-        return _OPERATOR if self._configured and same else None
+        return _OPERATOR if self.matches(secret.encode()) else None
+
+    def matches(self, secret: bytes) -> bool:
+        """Whether these bytes are the configured key; compared in constant time."""
+        return bool(self._configured) and hmac.compare_digest(secret, self._configured)

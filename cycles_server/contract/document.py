@@ -160,13 +160,3 @@ class OperationDocument:
             str(status): resolve(self.document, node)
             for status, node in self.operation.get("responses", {}).items()
         }
-
-
-def operations_of(document: Mapping[str, Any]) -> list[OperationDocument]:
-    """Every operation of a contract."""
-    return [
-        OperationDocument(document, path, method)
-        for path, item in document["paths"].items()
-        for method in item
-        if method in _METHODS
-    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cycles_server.http.problems import Problem
 from cycles_server.http.tracing import fresh_id, trace_of
@@ -39,12 +39,6 @@ class Reply:
         self.raw = raw
 
 
-class ResponseCheck(Protocol):
-    """What the contract says of an operation's answers."""
-
-    def violation(self, status: int, body: Any) -> str | None: ...
-
-
 class Exchange:
     """One request: its ids, headers, validated input, caller, and in the end its reply.
 
@@ -68,9 +62,7 @@ class Exchange:
         "route",
         "started",
         "tenant",
-        "trace_flags",
         "trace_id",
-        "traceparent_valid",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -85,9 +77,7 @@ class Exchange:
             headers[name] = value if name not in headers else headers[name] + b", " + value
         self._headers = headers
         self.request_id = fresh_id()
-        self.trace_id, self.trace_flags, self.traceparent_valid = trace_of(
-            self.header(b"traceparent"), self.header(b"x-cycles-trace-id")
-        )
+        self.trace_id = trace_of(self.header(b"traceparent"), self.header(b"x-cycles-trace-id"))
         self.route = "UNKNOWN"
         self.path_params: dict[str, str] = {}
         self.query: dict[str, Any] = {}

@@ -14,7 +14,6 @@ answered with the contract's ErrorResponse.
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -25,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, Unauthorized
 
+from cycles_server.auth.adminkey import AdminKey
 from cycles_server.http.exchange import EXTENSION
 from cycles_server.http.tracing import fresh_id
 from cycles_server.operations.probe import StoreStatus
@@ -114,12 +114,11 @@ def operator_check(admin_key: str | None) -> Callable[[], bool]:
     """Whether the request at hand may see what is the operator's."""
     if not admin_key:
         return lambda: True
-    expected = admin_key.encode()
+    operator = AdminKey(admin_key)
 
     def check() -> bool:
         # WSGI reads header bytes as Latin-1; compared is what was sent.
-        given = request.headers.get(ADMIN_KEY_HEADER, "").encode("latin-1")
-        return hmac.compare_digest(given, expected)
+        return operator.matches(request.headers.get(ADMIN_KEY_HEADER, "").encode("latin-1"))
 
     return check
 
