@@ -147,3 +147,12 @@ def test_replays_answer_alike_and_change_nothing(tenant: Tenant) -> None:
     assert error_of(mismatch) == (409, "IDEMPOTENCY_MISMATCH")
     finalized = tenant.commit(first["reservation_id"], 70)
     assert error_of(finalized) == (409, "RESERVATION_FINALIZED")
+
+
+def test_a_retried_event_may_tell_another_time(tenant: Tenant) -> None:
+    key = new_key()
+    first = tenant.event(5, idempotency_key=key, client_time_ms=1)
+    for members in ({"client_time_ms": 2}, {}):
+        again = tenant.event(5, idempotency_key=key, **members)
+        assert (again.status_code, again.text) == (201, first.text)
+    assert tenant.amounts()["spent"] == 5

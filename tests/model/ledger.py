@@ -84,9 +84,11 @@ def amount_of(unit: str, amount: int) -> Json:
 def canonical_form(body: Mapping[str, Any]) -> str:
     """The form in which two requests are compared (IDEMPOTENCY): no key order, no white space.
 
-    Defaults are not filled in, so a member spelled out differs from the same member left out.
+    Defaults are not filled in, so a member spelled out differs from the same member left out. An
+    event's ``client_time_ms`` must not bear on idempotency.
     """
-    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+    compared = {name: value for name, value in body.items() if name != "client_time_ms"}
+    return json.dumps(compared, sort_keys=True, separators=(",", ":"))
 
 
 # --------------------------------------------------------------------------------------------
