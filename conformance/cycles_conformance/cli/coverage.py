@@ -1,0 +1,99 @@
+"""``cycles-conformance coverage``: which sentences of the contract the cases check."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from cycles_conformance.cli.options import contract_of, could_not_run
+from cycles_conformance.collection import CaseFileError, load
+from cycles_conformance.coverage import Coverage, measure
+from cycles_conformance.properties import PROPERTIES
+
+
+@click.command()
+@click.option(
+    "--spec",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The OpenAPI document to measure against.  [default: the bundled contract]",
+)
+@click.option(
+    "--cases",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder of case files.  [default: the bundled cases]",
+)
+@click.option(
+    "--unclaimed",
+    is_flag=True,
+    help="Print the normative sentences, too, that no case checks.",
+)
+def coverage(spec: Path | None, cases: Path | None, unclaimed: bool) -> None:
+    """Show which sentences of the contract the cases check, and what they do not reach.
+
+    Exit codes: 0, or 1 when a case quotes words that the contract does not have.
+    """
+    contract = contract_of(spec)
+    try:
+        collection = load(cases)
+    except CaseFileError as error:
+        raise could_not_run(str(error)) from error
+    found = measure(collection, contract, PROPERTIES if cases is None else ())
+    console = Console(highlight=False)
+    _claimed(found, console)
+    _gaps(found, console)
+    if unclaimed:
+        _unclaimed(found, console)
+    said = [sentence for sentence in found.claimed if not sentence.declared]
+    console.print(
+        f"{len(collection.cases)} cases check {len(said)} sentences of the contract and "
+        f"{len(found.claimed) - len(said)} declared rules; {len(found.unclaimed)} normative "
+        "sentences are claimed by none (--unclaimed prints them: many bind clients or operators)",
+        soft_wrap=True,
+    )
+    for clause in found.idle:
+        console.print(f"clause {clause.clause_id}: no case refers to it", style="red")
+    for clause in found.misquoted:
+        what = clause.says or f"[{clause.declares}]"
+        # As Text: brackets in a quotation are no markup.
+        line = Text(f"clause {clause.clause_id}: {clause.at!r} does not say: {what}", style="red")
+        console.print(line, soft_wrap=True)
+    sys.exit(1 if found.misquoted and spec is None else 0)
+
+
+def _claimed(found: Coverage, console: Console) -> None:
+    # Stable: within a place, the contract's order.
+    ordered = sorted(found.claimed, key=lambda sentence: sentence.at)
+    for at, group in itertools.groupby(ordered, key=lambda sentence: sentence.at):
+        console.print(Text(f"\n{at}", style="bold"))
+        for sentence in group:
+            text = f"[{sentence.text}]" if sentence.declared else sentence.text
+            console.print(Padding(Text(text), (0, 0, 0, 2)))
+            names = ", ".join(sentence.cases)
+            console.print(Padding(Text(names, style="dim"), (0, 0, 0, 6)))
+
+
+def _gaps(found: Coverage, console: Console) -> None:
+    console.print(Text("\nNot reached by any case", style="bold"))
+    gaps = [
+        *(f"{name}: {', '.join(codes)}" for name, codes in found.operations.items()),
+        *(f"error code {code}" for code in found.errors),
+        *(f"reason code {code}" for code in found.reasons),
+    ]
+    for gap in gaps or ["nothing: every operation, status, error code and reason code is reached"]:
+        console.print(Padding(Text(gap), (0, 0, 0, 2)))
+    console.print()
+
+
+def _unclaimed(found: Coverage, console: Console) -> None:
+    console.print(Text("Normative sentences that no case claims", style="bold"))
+    for at, group in itertools.groupby(found.unclaimed, key=lambda sentence: sentence.at):
+        console.print(Text(f"  {at}", style="bold"))
+        for sentence in group:
+            console.print(Padding(Text(f"- {sentence.text}"), (0, 0, 0, 4)))
+    console.print()

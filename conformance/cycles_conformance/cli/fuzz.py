@@ -1,0 +1,54 @@
+"""``cycles-conformance fuzz``: Schemathesis against a server."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from typing import Any
+
+import click
+
+from cycles_conformance.cli.options import could_not_run, target_of, target_options
+from cycles_conformance.client import TargetLost
+from cycles_conformance.fuzzing.command import FuzzingError
+from cycles_conformance.fuzzing.command import fuzz as fuzz_target
+from cycles_conformance.provision import ProvisioningError
+from cycles_conformance.target import reach
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@target_options
+@click.option(
+    "--max-examples",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Examples for each operation and phase.",
+)
+@click.option("--seed", type=int, help="Seed of the generated requests.  [default: a new one]")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **options: Any) -> None:
+    """Fuzz every operation of a server, and walk over the contract's links.
+
+    Runs Schemathesis with the contract, an API key, unique idempotency keys and ids that exist.
+    ARGUMENTS after -- go to `schemathesis run` as they are, such as --report junit.
+
+    Exit codes: 0 nothing found, 1 something found, 2 could not run.
+    """
+    if seed is None:
+        seed = secrets.randbelow(2**32)
+    target = target_of(options)
+    try:
+        reach(target.client)
+        code = fuzz_target(
+            target, options["spec"], examples=max_examples, seed=seed, extra=arguments
+        )
+    except (TargetLost, ProvisioningError, FuzzingError) as error:
+        raise could_not_run(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise could_not_run("interrupted") from error
+    finally:
+        target.client.close()
+        target.plug.close()
+    click.echo(f"seed {seed}")
+    sys.exit(code if code in (0, 1) else 2)

@@ -1,0 +1,131 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cycles_conformance.client import Client, TargetLost
+from cycles_conformance.contract import Contract, ContractError
+from cycles_conformance.provision import Plug, ProvisioningError
+from cycles_conformance.provision.choose import plug_for
+from cycles_conformance.target import Target
+
+Decorated = Callable[..., Any]
+
+
+def target_options(function: Decorated) -> Decorated:
+    """Where the server is, and how tenants, keys and budgets come into being."""
+    for option in reversed(_TARGET_OPTIONS):
+        function = option(function)
+    return function
+
+
+_TARGET_OPTIONS = (
+    click.option(
+        "--url",
+        default="",
+        envvar="CYCLES_URL",
+        help="Base URL of the server under test, before /v1.  [env: CYCLES_URL]",
+    ),
+    click.option(
+        "--spec",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The OpenAPI document to hold answers against.  [default: the bundled contract]",
+    ),
+    click.option(
+        "--admin-key",
+        envvar="CYCLES_ADMIN_KEY",
+        help="X-Admin-API-Key: for --admin-url, and for cases in which an operator acts for a "
+        "tenant.  [env: CYCLES_ADMIN_KEY]",
+    ),
+    click.option(
+        "--admin-url",
+        envvar="CYCLES_ADMIN_URL",
+        help="Provision through the governance admin API at this base URL.  "
+        "[env: CYCLES_ADMIN_URL]",
+    ),
+    click.option(
+        "--redis-url",
+        envvar="CYCLES_REDIS_URL",
+        help="Provision straight into this Redis, in the stored shapes of the reference "
+        "deployment.  [env: CYCLES_REDIS_URL]",
+    ),
+    click.option(
+        "--provision-command",
+        help="Provision through a command of your own, which reads JSON on standard input.",
+    ),
+    click.option(
+        "--fixtures",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Use the existing tenants, keys and budgets that this file lists.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0.1, max=3600),
+        default=10.0,
+        show_default=True,
+        help="Seconds to wait for an answer.",
+    ),
+)
+
+
+class CouldNotRun(click.ClickException):
+    """The run did not take place, or came to no verdict."""
+
+    exit_code = 2
+
+
+def contract_of(spec: Path | None) -> Contract:
+    """Raises click.ClickException (exit code 2) with one line."""
+    try:
+        return Contract.load(spec)
+    except ContractError as error:
+        raise could_not_run(str(error)) from error
+
+
+def plug_of(options: dict[str, Any]) -> Plug:
+    """The one plug that the options name. Raises click.ClickException (exit code 2)."""
+    try:
+        return plug_for(
+            admin_url=options["admin_url"],
+            admin_key=options["admin_key"],
+            redis_url=options["redis_url"],
+            command=options["provision_command"],
+            fixtures=options["fixtures"],
+            timeout=options["timeout"],
+        )
+    except (ProvisioningError, ValueError) as error:
+        raise could_not_run(str(error)) from error
+
+
+def target_of(options: dict[str, Any]) -> Target:
+    """Raises click.ClickException (exit code 2)."""
+    url = options["url"]
+    if not url:
+        raise could_not_run("--url: give the base URL of the server under test")
+    if not url.lower().startswith(("http://", "https://")):
+        raise could_not_run(f"--url: {url!r} is not an http:// or https:// address")
+    admin_key = options["admin_key"]
+    if admin_key and not (admin_key.isascii() and admin_key.isprintable()):
+        raise could_not_run("--admin-key: no text that a header can carry")
+    features = frozenset({"admin_key"} if admin_key else set())
+    contract = contract_of(options["spec"])
+    try:
+        client = Client(url, timeout=options["timeout"])
+    except TargetLost as error:
+        raise could_not_run(str(error)) from error
+    return Target(
+        client=client,
+        contract=contract,
+        plug=plug_of(options),
+        runtime_admin_key=admin_key,
+        features=features,
+    )
+
+
+def could_not_run(message: str) -> click.ClickException:
+    return CouldNotRun(message)

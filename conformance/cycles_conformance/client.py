@@ -1,0 +1,181 @@
+"""The HTTP client: sends one request and keeps both sides of the exchange."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from cycles_conformance.matching import MISSING
+from cycles_conformance.results import Exchange
+from cycles_conformance.values import parse_json
+
+LOST_AFTER = 25
+"""So many requests in a row without an answer, and the target counts as gone."""
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""What comes beyond is not read."""
+KEPT_CHARACTERS = 256 * 1024
+"""So much of a body is kept for the reports."""
+
+
+class TargetLost(Exception):
+    """The server cannot be talked to; one line."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; ``body`` is the parsed JSON, or MISSING when it is not JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    text: str
+    """Bytes that are not UTF-8 stand in it as lone surrogates."""
+    body: Any
+    exchange: Exchange
+
+
+class Client:
+    """Talks to one base URL. Safe to use from several threads.
+
+    ``timeout`` in seconds bounds each phase of a request: connect, write, wait for the answer, and
+    the reading of the whole body. Raises TargetLost when the environment (proxies, certificates)
+    allows no client at all.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        try:
+            self._http = httpx.Client(
+                timeout=httpx.Timeout(timeout),
+                # An idle connection must not be used in the moment in which the server closes it:
+                # servers wait for five seconds, or for one.
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=100, keepalive_expiry=0.5
+                ),
+                follow_redirects=False,
+                headers={"User-Agent": "cycles-conformance", "Accept": "application/json"},
+            )
+        except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+            raise TargetLost(f"no HTTP client by this environment: {error}") from error
+        self._timeout = timeout
+        self._unanswered = 0
+        self._lock = threading.Lock()
+
+    def send(
+        self,
+        step: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: str | None = None,
+    ) -> Answer | Exchange:
+        """The answer, or the bare exchange when none came. ``path`` is sent as it is. Raises
+        TargetLost when the server has stopped answering altogether."""
+        url = self.url + path
+        pairs = _pairs(query or {})
+        if pairs:
+            url += ("&" if "?" in path else "?") + "&".join(
+                f"{_quoted(name)}={_quoted(value)}" for name, value in pairs
+            )
+        sent = dict(headers or {})
+        started = time.monotonic()
+        failure = ""
+        response: httpx.Response | None = None
+        content = b""
+        try:
+            request_body = None if body is None else body.encode(errors="replace")
+            fields = httpx.Headers(sent, encoding="utf-8")
+            with self._http.stream(method, url, headers=fields, content=request_body) as coming:
+                content = self._content(coming)
+                response = coming
+        except httpx.TimeoutException:
+            failure = f"no complete answer within {self._timeout:g} s"
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            failure = f"no answer: {str(error) or type(error).__name__}"
+        milliseconds = (time.monotonic() - started) * 1000
+        self._count(failure)
+        if response is None:
+            return Exchange(
+                step, method, url, sent, body, None, {}, "", milliseconds, failure=failure
+            )
+        text = content.decode("utf-8", errors="surrogateescape")
+        kept = content.decode("utf-8", errors="replace")
+        if len(kept) > KEPT_CHARACTERS:
+            left_out = len(kept) - KEPT_CHARACTERS
+            kept = f"{kept[:KEPT_CHARACTERS]}… (and {left_out} characters more)"
+        exchange = Exchange(
+            step, method, url, sent, body, response.status_code,
+            dict(response.headers), kept, milliseconds,
+        )  # fmt: skip
+        return Answer(
+            response.status_code,
+            {name.lower(): value for name, value in response.headers.items()},
+            text,
+            parsed(text),
+            exchange,
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _content(self, response: httpx.Response) -> bytes:
+        """Neither an endless body nor one that drips may hold a run up."""
+        deadline = time.monotonic() + self._timeout
+        content = bytearray()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) >= MAX_ANSWER_BYTES:
+                break
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout("the body takes too long")
+        return bytes(content[:MAX_ANSWER_BYTES])
+
+    def _count(self, failure: str) -> None:
+        with self._lock:
+            self._unanswered = self._unanswered + 1 if failure else 0
+            lost = self._unanswered >= LOST_AFTER
+        if lost:
+            raise TargetLost(
+                f"{self.url} has stopped answering: {LOST_AFTER} requests in a row got {failure}"
+            )
+
+
+def parsed(text: str) -> Any:
+    """JSON, integers exact; MISSING when it is none."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return MISSING
+
+
+def path_of(template: str, members: Mapping[str, Any]) -> str:
+    """A path of the contract with its parameters put in, percent-encoded; None leaves it empty."""
+    for name, value in members.items():
+        text = "" if value is None else str(value)
+        template = template.replace(f"{{{name}}}", _quoted(text))
+    return template
+
+
+def _quoted(text: str) -> str:
+    # A server's JSON can hold a lone surrogate, which no URL can.
+    return quote(text, safe="", errors="replace")
+
+
+def _pairs(query: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = []
+    for name, value in query.items():
+        values = value if isinstance(value, list) else [value]
+        for one in values:
+            if one is not None:
+                text = one if isinstance(one, str) else json.dumps(one)
+                pairs.append((name, text))
+    return pairs

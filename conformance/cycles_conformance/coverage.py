@@ -1,0 +1,239 @@
+"""Which sentences of the contract the cases check, and what of the contract no case reaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cycles_conformance.collection import Case, Clause, Collection, all_steps, templates
+from cycles_conformance.contract import Contract
+
+REASON_CODES = (
+    "BUDGET_EXCEEDED",
+    "BUDGET_FROZEN",
+    "BUDGET_CLOSED",
+    "BUDGET_NOT_FOUND",
+    "OVERDRAFT_LIMIT_EXCEEDED",
+    "DEBT_OUTSTANDING",
+    "TENANT_CLOSED",
+)
+"""Those of the base contract, which lists them in words: the schema is an open string."""
+
+_NORMATIVE = re.compile(r"\b(MUST|SHALL|SHOULD|REQUIRED|NEVER)\b")
+_HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
+_ITEM = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.|\|) )")
+_SENTENCE = re.compile(r"(?<=[.;])\s+(?=[A-Z`*])")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the contract, or a rule that it declares in a schema."""
+
+    at: str
+    text: str
+    cases: tuple[str, ...]
+    """Ids of the cases that check it; empty when none does."""
+    declared: bool = False
+
+
+@dataclass
+class Coverage:
+    claimed: list[Sentence]
+    """What some case checks, in the contract's order; declared rules after all sentences."""
+    idle: list[Clause]
+    """Clauses that no case refers to."""
+    misquoted: list[Clause]
+    """Clauses whose words do not stand where they say."""
+    unclaimed: list[Sentence]
+    """Normative sentences that no case checks; some of them bind clients or other planes."""
+    operations: dict[str, list[str]]
+    """Operations that no case sends a request to, and below each operation the status codes that
+    no case expects."""
+    errors: list[str]
+    reasons: list[str]
+    reached: dict[str, set[str]] = field(default_factory=dict)
+
+
+def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = ()) -> Coverage:
+    """``extra`` are the property checks: they have ids, clauses and operations like cases."""
+    claims: dict[str, list[str]] = {}
+    for check in [*collection.cases, *extra]:
+        for clause_id in check.clauses:
+            claims.setdefault(clause_id, []).append(check.id)
+    places = dict(texts(contract))
+    misquoted = [
+        clause
+        for clause in collection.clauses.values()
+        if clause.at not in places
+        or (clause.says and _plain(clause.says) not in _plain(places[clause.at]))
+    ]
+    statuses, errors, reasons = _reached(collection.cases, contract)
+    for check in extra:
+        for operation in check.operations:
+            statuses.setdefault(operation, set())
+    operations = {}
+    for operation_id, operation in contract.operations.items():
+        if operation_id not in statuses:
+            operations[operation_id] = ["no case sends a request to it"]
+            continue
+        missing = [s for s in operation.responses if s not in statuses[operation_id]]
+        if missing:
+            operations[operation_id] = missing
+    sentences = list(_sentences(places, collection.clauses, claims))
+    return Coverage(
+        claimed=[
+            *(sentence for sentence in sentences if sentence.cases),
+            *_declared(collection.clauses, claims),
+        ],
+        idle=[c for clause_id, c in collection.clauses.items() if clause_id not in claims],
+        misquoted=misquoted,
+        unclaimed=[
+            sentence
+            for sentence in sentences
+            if not sentence.cases and _NORMATIVE.search(sentence.text)
+        ],
+        operations=operations,
+        errors=[code for code in contract.enum("ErrorCode") if code not in errors],
+        reasons=[code for code in REASON_CODES if code not in reasons],
+        reached={"errors": errors, "reasons": reasons},
+    )
+
+
+def texts(contract: Contract) -> Iterator[tuple[str, str]]:
+    """Every place of the contract that a clause can name, with its words."""
+    document = contract.document
+    yield from _sections(str(document.get("info", {}).get("description", "")))
+    for path in document["paths"].values():
+        for operation in path.values():
+            if isinstance(operation, dict) and "operationId" in operation:
+                yield operation["operationId"], "\n\n".join(_descriptions(operation))
+    kinds = {"schemas": "schema", "parameters": "parameter", "headers": "header"}
+    kinds["responses"] = "response"
+    for group, kind in kinds.items():
+        for name, component in document.get("components", {}).get(group, {}).items():
+            yield f"{kind} {name}", "\n\n".join(_descriptions(component))
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """A section's own words and those of its subsections, by its title."""
+    headings = [(m.start(), m.end(), m.group(0), m.group(1)) for m in _HEADING.finditer(text)]
+    for i, (_, end, marks, title) in enumerate(headings):
+        depth = len(marks) - len(marks.lstrip("#"))
+        following = (
+            start
+            for start, _, other, _ in headings[i + 1 :]
+            if len(other) - len(other.lstrip("#")) <= depth
+        )
+        yield title.strip(), text[end : next(following, len(text))]
+
+
+def _descriptions(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in ("description", "summary") and isinstance(value, str):
+                yield value
+            elif name != "example":
+                yield from _descriptions(value)
+    elif isinstance(node, list):
+        for element in node:
+            yield from _descriptions(element)
+
+
+def _sentences(
+    places: Mapping[str, str], clauses: Mapping[str, Clause], claims: Mapping[str, list[str]]
+) -> Iterator[Sentence]:
+    """Every sentence of the contract, each once, with the cases that claim it."""
+    # A section holds its subsections: the later, narrower place is the one to name.
+    found = {
+        _plain(part): at
+        for at, text in places.items()
+        for block in _ITEM.split(_HEADING.sub("\n\n", text))
+        for part in _SENTENCE.split(block)
+    }
+    quotes = [
+        (_plain(clause.says), claims[clause_id])
+        for clause_id, clause in clauses.items()
+        if clause.says and clause_id in claims
+    ]
+    for sentence, at in found.items():
+        by = [
+            case
+            for quote, cases in quotes
+            if quote in sentence or (len(sentence) > 20 and sentence in quote)
+            for case in cases
+        ]
+        yield Sentence(at, sentence, tuple(dict.fromkeys(by)))
+
+
+def _declared(clauses: Mapping[str, Clause], claims: Mapping[str, list[str]]) -> Iterator[Sentence]:
+    for clause_id, clause in clauses.items():
+        if not clause.says and clause_id in claims:
+            yield Sentence(clause.at, clause.declares, tuple(claims[clause_id]), declared=True)
+
+
+def _plain(text: str) -> str:
+    """One line, without the marks of lists."""
+    return " ".join(re.sub(r"(?m)^\s*(?:[-*]|\d+\.)\s+", "", text).split())
+
+
+def _reached(
+    cases: Iterable[Case], contract: Contract
+) -> tuple[dict[str, set[str]], set[str], set[str]]:
+    """Statuses by operation, error codes and reason codes that some case expects."""
+    statuses: dict[str, set[str]] = {}
+    errors: set[str] = set()
+    reasons: set[str] = set()
+    for case in cases:
+        for step in all_steps(case.steps):
+            expectations = [step.get("expect", {"status": "2xx"})]
+            if "readings" in step or "outcomes" in step:
+                expectations = [*step.get("readings", ()), *step.get("outcomes", ())]
+            names = [step.get("do") or step.get("pages")]
+            if "parallel" in step:
+                names = [request["do"] for request in step["parallel"]]
+            if "ledger" in step:
+                names = ["balances"]
+            for name in filter(None, names):
+                operation = contract.operations.get(templates()[name]["operation"])
+                if operation is None:
+                    continue
+                found = statuses.setdefault(operation.operation_id, set())
+                for expectation in expectations:
+                    found |= _expected(expectation.get("status"), operation.responses)
+            for expectation in expectations:
+                errors |= set(_codes(expectation.get("error")))
+                errors |= set(_members(expectation.get("body"), "error"))
+                reasons |= set(_members(expectation.get("body"), "reason_code"))
+    return statuses, errors, reasons
+
+
+def _expected(status: Any, declared: Mapping[str, str]) -> set[str]:
+    if status in (None, "2xx"):
+        return {code for code in declared if code.startswith("2")}
+    if status == "4xx":
+        return set()
+    return {str(code) for code in (status if isinstance(status, list) else [status])}
+
+
+def _members(pattern: Any, member: str) -> Iterator[str]:
+    if isinstance(pattern, dict):
+        for name, value in pattern.items():
+            if name == member:
+                yield from _codes(value)
+            else:
+                yield from _members(value, member)
+    elif isinstance(pattern, list):
+        for element in pattern:
+            yield from _members(element, member)
+
+
+def _codes(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for element in value:
+            yield from _codes(element)
+    elif isinstance(value, dict):
+        yield from _codes(value.get("$one_of", []))

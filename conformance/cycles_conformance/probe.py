@@ -1,0 +1,62 @@
+"""Asks a server, before the cases, which optional things it offers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cycles_conformance.client import Answer, path_of
+from cycles_conformance.collection import SHARED, UNITS, templates
+from cycles_conformance.target import API_KEY, Target
+from cycles_conformance.values import Values
+
+OPTIONAL = ("decide", "event", "list", "get", "balances")
+"""Templates of the operations that a server may leave out, reserving aside."""
+_NOT_THERE = (404, 405, 501)
+
+
+def look(target: Target) -> None:
+    """Note in the target which optional operations and features are not there. Without a tenant
+    to ask with, everything counts as offered. Raises ProvisioningError, TargetLost."""
+    features = set(target.features)
+    if target.plug.lacks(SHARED):
+        return
+    prepared = target.prepare(SHARED)
+    values = {"tenant": prepared.tenants["tenant"], "self": prepared.tenants["tenant"]}
+    values["unit"] = UNITS[1]
+    reserved = _send(target, "reserve", values, prepared.secrets["tenant"])
+    if isinstance(reserved, Answer) and isinstance(reserved.body, dict):
+        # Asked for with a made-up id, an operation that is there could seem not to be.
+        if isinstance(reserved.body.get("reservation_id"), str):
+            values["reservation"] = reserved.body["reservation_id"]
+        if "cycles_evidence" in reserved.body:
+            features.add("evidence")
+    not_offered = {}
+    for name in OPTIONAL:
+        if name == "get" and "reservation" not in values:
+            continue
+        operation = templates()[name]["operation"]
+        if operation not in target.contract.operations:
+            continue
+        answer = _send(target, name, values, prepared.secrets["tenant"])
+        if isinstance(answer, Answer) and answer.status in _NOT_THERE:
+            not_offered[operation] = f"status {answer.status}"
+    if "reservation" in values:
+        _send(target, "release", values, prepared.secrets["tenant"])
+    target.features = frozenset(features)
+    target.not_offered = not_offered
+
+
+def _send(target: Target, name: str, values: dict[str, Any], secret: str) -> Any:
+    template = templates()[name]
+    operation = target.contract.operations[template["operation"]]
+    known = Values(values, {})
+    body = known.resolve(template["body"]) if "body" in template else None
+    return target.client.send(
+        f"probe {name}",
+        operation.method,
+        path_of(operation.path, known.resolve(template.get("path", {}))),
+        query=known.resolve(template.get("query", {})),
+        headers={API_KEY: secret, "Content-Type": "application/json"},
+        body=None if body is None else json.dumps(body),
+    )

@@ -1,0 +1,184 @@
+"""What every property check has: requests, and books of what the answers say was done."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from cycles_conformance.client import Answer
+from cycles_conformance.collection import DEFAULT_UNIT, Case
+from cycles_conformance.ledger import amount, invariant
+from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
+from cycles_conformance.results import CaseResult, Level
+from cycles_conformance.steps import CaseEnded, CaseRun
+from cycles_conformance.target import Target
+from cycles_conformance.values import at_pointer
+
+OPERATIONS = frozenset(
+    {"createReservation", "commitReservation", "releaseReservation", "extendReservation"}
+    | {"createEvent", "getBalances"}
+)
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property; ``check`` raises CaseEnded at the first problem."""
+
+    id: str
+    level: Level
+    clauses: tuple[str, ...]
+    why: str
+    given: Given
+    check: Callable[[Session, Random], None]
+    operations: frozenset[str] = OPERATIONS
+    area: str = "properties"
+    requires: tuple[str, ...] = ()
+
+    def execute(self, target: Target, result: CaseResult, seed: int) -> None:
+        """Raises ProvisioningError, TargetLost, CaseEnded."""
+        case = Case(
+            id=self.id,
+            area=self.area,
+            level=self.level,
+            clauses=self.clauses,
+            why=self.why,
+            requires=self.requires,
+            given=self.given,
+            variables={},
+            steps=(),
+            operations=self.operations,
+        )
+        prepared = target.prepare(self.given)
+        session = Session(CaseRun(target, case, prepared, result), dict(prepared.tenants))
+        # The name too: two properties of one run must not draw the same numbers.
+        self.check(session, Random(f"{seed} {self.id}"))  # noqa: S311
+
+
+def given(*budgets: BudgetWish, tenants: Sequence[str] = ("tenant",)) -> Given:
+    return Given(
+        tuple(TenantWish(name) for name in tenants),
+        tuple(KeyWish(name, name) for name in tenants),
+        budgets,
+    )
+
+
+@dataclass(frozen=True)
+class Session:
+    """Sends requests for one property. Safe to use from several threads."""
+
+    run: CaseRun
+    tenants: Mapping[str, str]
+
+    def ask(
+        self, do: str, *, who: str = "tenant", status: Sequence[int] = (), **members: Any
+    ) -> Answer:
+        """One request of a template. ``status``: what may come back (default 2xx). Raises
+        CaseEnded."""
+        expect = {"status": list(status) if status else "2xx"}
+        step = {"do": do, "as": who, "expect": expect, **members}
+        return self.run.ask(step, do)
+
+    def together(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Do all at once and return what each returned. Raises what the first of them raised."""
+        ready = threading.Barrier(len(works))
+
+        def begin(work: Callable[[], Any]) -> Any:
+            ready.wait()
+            return work()
+
+        with concurrent.futures.ThreadPoolExecutor(len(works)) as pool:
+            futures = [pool.submit(begin, work) for work in works]
+        return [future.result() for future in futures]
+
+    def fail(self, message: str, answer: Answer | None = None) -> None:
+        """Raises CaseEnded."""
+        self.run.fail(message, "property", answer)
+
+
+@dataclass
+class Books:
+    """What the answers say was done in one tenant, to be held against its balances.
+
+    Amounts by scope path below the tenant. Safe to use from several threads.
+    """
+
+    budgets: Mapping[str, int]
+    """Allocation by scope path below the tenant (empty for the tenant itself)."""
+    reserved: Counter[str] = field(default_factory=Counter)
+    used: Counter[str] = field(default_factory=Counter)
+    """Charged: spent and debt together."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def reserve(self, subject: Mapping[str, str], estimate: int) -> None:
+        with self._lock:
+            for scope in self.scopes(subject):
+                self.reserved[scope] += estimate
+
+    def settle(self, subject: Mapping[str, str], estimate: int, charged: int) -> None:
+        """A commit; with ``charged`` 0 also a release."""
+        with self._lock:
+            for scope in self.scopes(subject):
+                self.reserved[scope] -= estimate
+                self.used[scope] += charged
+
+    def scopes(self, subject: Mapping[str, str]) -> list[str]:
+        """The budgeted scopes of a subject, in the contract's order of levels."""
+        order = ("workspace", "app", "workflow", "agent", "toolset")
+        path, paths = "", [""]
+        for level in order:
+            if level in subject:
+                path += ("/" if path else "") + f"{level}:{subject[level]}"
+                paths.append(path)
+        return [scope for scope in paths if scope in self.budgets]
+
+    def rows(self, session: Session, tenant: str = "tenant") -> dict[str, Mapping[str, Any]]:
+        """The balances by scope path below the tenant, each one held against the ledger
+        invariant. Raises CaseEnded."""
+        prefix = f"tenant:{session.tenants[tenant]}"
+        rows = {
+            row["scope_path"].removeprefix(prefix).removeprefix("/"): row
+            for row in session.run.balances(tenant, self.budgets, "balances")
+            if row["remaining"]["unit"] == DEFAULT_UNIT
+        }
+        for scope in self.budgets:
+            if scope not in rows:
+                session.fail(f"no balance for {prefix}/{scope}".removesuffix("/"))
+        for row in rows.values():
+            for problem in invariant(row):
+                session.fail(problem)
+        return rows
+
+    def compare(self, session: Session, tenant: str = "tenant") -> dict[str, Mapping[str, Any]]:
+        """Hold the books against the balances, when nothing is under way. Returns the balances as
+        ``rows`` does. Raises CaseEnded."""
+        rows = self.rows(session, tenant)
+        for scope, allocated in self.budgets.items():
+            row = rows[scope]
+            name = row["scope_path"]
+            expected = {
+                "allocated": allocated,
+                "reserved": self.reserved[scope],
+                "remaining": allocated - self.reserved[scope] - self.used[scope],
+            }
+            for member, value in expected.items():
+                told = amount(row, member)
+                if told is not None and told != value:
+                    session.fail(f"{name}: {member} is {told}, by the answers it should be {value}")
+        return rows
+
+
+def charged_of(answer: Answer, asked: int) -> int:
+    """What a commit or event says it charged; an event that was not capped need not say."""
+    try:
+        value: int = at_pointer(answer.body, "/charged/amount")
+    except KeyError:
+        return asked
+    return value
+
+
+__all__ = ["Books", "CaseEnded", "Property", "Session", "charged_of", "given"]

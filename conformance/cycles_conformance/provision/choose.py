@@ -1,0 +1,58 @@
+"""Which plug a run uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cycles_conformance.provision import Plug, ProvisioningError
+
+WAYS = ("--admin-url", "--redis-url", "--provision-command", "--fixtures")
+"""The options of the command line, in whose words the errors speak."""
+
+
+def plug_for(
+    *,
+    admin_url: str | None = None,
+    admin_key: str | None = None,
+    redis_url: str | None = None,
+    command: str | Sequence[str] | None = None,
+    fixtures: str | Path | None = None,
+    timeout: float = 10.0,
+    command_timeout: float = 30.0,
+) -> Plug:
+    """The plug for the one way that is given; an empty text counts as not given.
+
+    ``admin_key`` belongs to ``admin_url`` and chooses nothing by itself: a run has other uses for
+    it. ``timeout`` (seconds) is for the admin API, ``command_timeout`` for each action of a
+    command. Raises ProvisioningError unless exactly one way is given, and what the plug raises.
+    """
+    given = [
+        way
+        for way, value in zip(WAYS, (admin_url, redis_url, command, fixtures), strict=True)
+        if value
+    ]
+    ways = ", ".join(WAYS[:-1]) + " or " + WAYS[-1]
+    if not given:
+        raise ProvisioningError(f"nothing says how tenants come into being: give {ways}")
+    if len(given) > 1:
+        raise ProvisioningError(f"give only one of {ways}, not {' and '.join(given)}")
+    # Only the plug that is used is loaded: one of them needs an extra.
+    if admin_url:
+        from cycles_conformance.provision.admin import AdminPlug
+
+        if not admin_key:
+            raise ProvisioningError("--admin-url needs --admin-key as well")
+        return AdminPlug(admin_url, admin_key, timeout)
+    if redis_url:
+        from cycles_conformance.provision.redis import RedisPlug
+
+        return RedisPlug(redis_url)
+    if command:
+        from cycles_conformance.provision.command import CommandPlug
+
+        return CommandPlug(command, command_timeout)
+    from cycles_conformance.provision.fixed import FixedPlug
+
+    assert fixtures is not None
+    return FixedPlug(fixtures)

@@ -1,0 +1,146 @@
+"""What a run adds up to: the counts and groups that every report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from cycles_conformance.report.text import cases
+from cycles_conformance.results import LEVELS, CaseResult, Level, Problem, RunResult
+
+State = Literal["conformant", "clean", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many cases ended how."""
+
+    passed: int = 0
+    failed: int = 0
+    not_run: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.passed + self.failed + self.not_run
+
+
+@dataclass(frozen=True)
+class LevelVerdict:
+    """How the server did at one level."""
+
+    level: Level
+    state: State
+    """``clean``: nothing went wrong at this level, but something did at a stricter one."""
+    failed: int
+    """Cases that show a problem of this level, whatever level they are themselves."""
+    tried: int
+    """Cases that were run and are of this level, or show a problem of it."""
+    not_run: int
+
+
+def tally(results: Iterable[CaseResult]) -> Tally:
+    verdicts = [result.verdict for result in results]
+    return Tally(verdicts.count("passed"), verdicts.count("failed"), verdicts.count("not run"))
+
+
+def setup_failed(run: RunResult) -> int:
+    """How many cases could not be tried although the target said that they could."""
+    return sum(result.setup_failed for result in run.results)
+
+
+def by_area(run: RunResult) -> dict[str, list[CaseResult]]:
+    """The cases of each area, areas in the order in which the run has them."""
+    areas: dict[str, list[CaseResult]] = {}
+    for result in run.results:
+        areas.setdefault(result.area, []).append(result)
+    return areas
+
+
+def by_area_and_level(run: RunResult) -> dict[str, dict[Level, Tally]]:
+    """For each area a tally of each level that has cases anywhere in the run."""
+    levels = [level for level in LEVELS if run.at(level)]
+    return {
+        area: {level: tally(case for case in of if case.level == level) for level in levels}
+        for area, of in by_area(run).items()
+    }
+
+
+def verdicts(run: RunResult) -> list[LevelVerdict]:
+    """The verdict for each level, the strictest first."""
+    found = []
+    stricter_failed = False
+    for level in LEVELS:
+        failed = run.problems_at(level)
+        tried = sum(
+            any(problem.level == level for problem in result.problems)
+            or (result.level == level and result.verdict != "not run")
+            for result in run.results
+        )
+        state: State = "conformant"
+        if failed:
+            state = "failed"
+        elif not tried:
+            state = "not run"
+        elif stricter_failed:
+            state = "clean"
+        stricter_failed |= failed > 0
+        found.append(LevelVerdict(level, state, failed, tried, tally(run.at(level)).not_run))
+    return found
+
+
+def verdict_line(run: RunResult) -> str:
+    """``CONFORMANT at SHOULD: 412 cases passed, 3 not run`` or what stands against it."""
+    counts = tally(run.results)
+    not_run = f", {counts.not_run:,} not run" if counts.not_run else ""
+    if unprepared := setup_failed(run):
+        not_run += f" ({unprepared:,} could not be set up)"
+    if not counts.passed + counts.failed:
+        return f"NO VERDICT: no case was run{not_run}"
+    failed = [verdict for verdict in verdicts(run) if verdict.failed]
+    if run.conformant:
+        beyond = "".join(f", {one.failed:,} failed at {one.level}" for one in failed)
+        return f"CONFORMANT at {run.level}: {cases(counts.passed)} passed{beyond}{not_run}"
+    worst = failed[0]
+    more = "".join(f", {one.failed:,} of {one.tried:,} at {one.level}" for one in failed[1:])
+    return (
+        f"NOT CONFORMANT at {worst.level}: "
+        f"{worst.failed:,} of {cases(worst.tried)} failed{more}{not_run}"
+    )
+
+
+def problems(case: CaseResult) -> list[Problem]:
+    """The problems of a case, the gravest first."""
+    return sorted(case.problems, key=lambda problem: LEVELS.index(problem.level))
+
+
+def gravest(case: CaseResult) -> Level:
+    """The strictest level that the case shows a problem of."""
+    found = problems(case)
+    return found[0].level if found else case.level
+
+
+def failures(run: RunResult) -> list[CaseResult]:
+    """The cases with something to say against the server, the gravest first."""
+    against = [case for case in run.results if case.problems or case.verdict == "failed"]
+    return sorted(against, key=lambda case: LEVELS.index(gravest(case)))
+
+
+def readings(run: RunResult) -> dict[str, list[str]]:
+    """Which readings of the contract the server follows, and the cases that saw it."""
+    seen: dict[str, list[str]] = {}
+    for case in run.results:
+        for reading in case.readings:
+            saw = seen.setdefault(reading.saw, [])
+            if case.case not in saw:
+                saw.append(case.case)
+    return seen
+
+
+def not_run(run: RunResult) -> dict[str, list[str]]:
+    """The cases that were not run by reason, the most frequent reason first."""
+    reasons: dict[str, list[str]] = {}
+    for case in run.results:
+        if case.verdict == "not run":
+            reasons.setdefault(case.reason or "no reason given", []).append(case.case)
+    return dict(sorted(reasons.items(), key=lambda item: -len(item[1])))

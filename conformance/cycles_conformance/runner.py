@@ -1,0 +1,162 @@
+"""Runs cases side by side and gathers what they found."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from cycles_conformance import __version__
+from cycles_conformance.client import TargetLost
+from cycles_conformance.collection import Case
+from cycles_conformance.provision import Given, ProvisioningError
+from cycles_conformance.results import CaseResult, Level, Problem, RunResult
+from cycles_conformance.steps import CaseEnded, CaseRun, CaseUnjudged
+from cycles_conformance.target import LAST_FEATURE, Target
+from cycles_conformance.values import UnknownValue
+
+
+class Check(Protocol):
+    """What can be run: a case of the files, or a property check."""
+
+    id: str
+    area: str
+    level: Level
+    clauses: tuple[str, ...]
+    why: str
+    requires: tuple[str, ...]
+    given: Given
+    operations: frozenset[str]
+
+
+class Watcher(Protocol):
+    """Is told of progress, from several threads."""
+
+    def started(self, case_id: str, area: str) -> None: ...
+
+    def finished(self, result: CaseResult) -> None: ...
+
+
+def run(
+    target: Target,
+    checks: Sequence[Check],
+    execute: Callable[[Target, Check, CaseResult], None],
+    watcher: Watcher,
+    *,
+    level: Level,
+    seed: int,
+    jobs: int,
+    fail_fast: bool = False,
+) -> RunResult:
+    """Run the checks, ``jobs`` at a time; with ``fail_fast`` begin none after one has failed.
+    Raises TargetLost when the server stops answering."""
+    begun = time.monotonic()
+    outcome = RunResult(
+        target=target.client.url,
+        contract=target.contract.title,
+        contract_sha256=target.contract.sha256,
+        kit_version=__version__,
+        level=level,
+        seed=seed,
+        provisioning=target.plug.name,
+        started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        not_offered=dict(target.not_offered),
+    )
+    stopped = threading.Event()
+
+    def one(check: Check) -> CaseResult:
+        if stopped.is_set():
+            return _result(check, "the run was stopped before it")
+        watcher.started(check.id, check.area)
+        try:
+            result = _run_check(target, check, execute)
+        except TargetLost:
+            stopped.set()
+            raise
+        watcher.finished(result)
+        if fail_fast and result.verdict == "failed":
+            stopped.set()
+        return result
+
+    early = [check for check in checks if LAST_FEATURE not in check.requires]
+    late = [check for check in checks if LAST_FEATURE in check.requires]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        results = {result.case: result for result in pool.map(one, early)}
+    for check in late:
+        results[check.id] = one(check)
+    outcome.results = [results[check.id] for check in checks]
+    outcome.seconds = time.monotonic() - begun
+    return outcome
+
+
+def execute_case(target: Target, case: Case, result: CaseResult) -> None:
+    """The steps of one case of the files."""
+    prepared = target.prepare(case.given)
+    CaseRun(target, case, prepared, result).run()
+
+
+_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What an answer raises that passed for valid and that a later step cannot work with."""
+
+
+def _run_check(
+    target: Target, check: Check, execute: Callable[[Target, Check, CaseResult], None]
+) -> CaseResult:
+    reason = _why_not(target, check)
+    if reason:
+        return _result(check, reason)
+    result = _result(check, "")
+    begun = time.monotonic()
+    try:
+        execute(target, check, result)
+    except CaseEnded:
+        pass
+    except CaseUnjudged as error:
+        result.verdict, result.reason = "not run", str(error)
+    except ProvisioningError as error:
+        result.verdict, result.reason = "not run", f"setup failed: {error}"
+        result.setup_failed = True
+    except UnknownValue as error:
+        result.problems.append(Problem(check.level, str(error), "the case itself"))
+    except _NONSENSE as error:
+        # An answer so strange that a later step could not make sense of it.
+        message = f"the answers make no sense together: {type(error).__name__}: {error}"
+        last = result.exchanges[-1] if result.exchanges else None
+        result.problems.append(Problem("MUST", message, "the case", last))
+    if result.problems:
+        result.verdict = "failed"
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def _why_not(target: Target, check: Check) -> str:
+    """Why a check cannot be run against this target; empty if it can."""
+    for feature in check.requires:
+        if feature not in target.features:
+            return {
+                "admin_key": "no X-Admin-API-Key for the runtime plane was given",
+                "evidence": "the server sends no evidence references",
+                "throttle": "--no-throttle was given",
+            }[feature]
+    for operation in sorted(check.operations):
+        if operation in target.not_offered:
+            return f"the server does not offer {operation}"
+        if operation not in target.contract.operations:
+            return f"the contract has no operation {operation}"
+    return target.plug.lacks(check.given) or ""
+
+
+def _result(check: Check, reason: str) -> CaseResult:
+    return CaseResult(
+        case=check.id,
+        area=check.area,
+        level=check.level,
+        why=check.why,
+        clauses=check.clauses,
+        verdict="not run" if reason else "passed",
+        reason=reason,
+    )
