@@ -33,11 +33,14 @@ class CyclesServer:
         *,
         arguments: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
+        folder: Path | None = None,
         wait: bool = True,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
+        # `python -m` takes the package from the folder it is run in, where it is there.
+        self._folder = folder
         self._command = [
             sys.executable, "-W", "error::ResourceWarning", "-m", "cycles_server",
             "--host", "127.0.0.1", "--port", str(self.port), *arguments,
@@ -57,7 +60,11 @@ class CyclesServer:
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, env=self._environment, stdout=log, stderr=log
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
             )
         if wait:
             self.wait_until_live()

@@ -1,0 +1,134 @@
+"""The deliberate faults still fit the server: cheap checks, without starting one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Running
+from faults.catalogue import REPOSITORY, Fault, FaultError, installed, load_faults
+
+from cycles_server.contract.document import RUNTIME_CONTRACT, load_contract
+from cycles_server.store import scripts
+
+FAULTS = load_faults()
+KINDS = {
+    "schema": "schemas",
+    "parameter": "parameters",
+    "header": "headers",
+    "response": "responses",
+}
+
+
+def named(fault: Fault) -> str:
+    return fault.id
+
+
+each_fault = pytest.mark.parametrize("fault", FAULTS, ids=named)
+
+
+@pytest.fixture(scope="module")
+def places() -> set[str]:
+    """What a fault can break: operations, sections of the introduction, components."""
+    path = REPOSITORY / "openapi" / RUNTIME_CONTRACT
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    sections = re.findall(r"^#{2,3} (.+)$", document["info"]["description"], re.MULTILINE)
+    operations = [
+        operation["operationId"]
+        for item in document["paths"].values()
+        for operation in item.values()
+    ]
+    components = document["components"]
+    return {*sections, *operations} | {
+        f"{kind} {name}" for kind, group in KINDS.items() for name in components[group]
+    }
+
+
+def test_there_are_faults_of_every_area() -> None:
+    assert len(FAULTS) >= 60
+    assert {fault.area for fault in FAULTS} >= {
+        "ledger", "idempotency", "lifecycle", "decisions", "access", "reading", "edges"
+    }  # fmt: skip
+
+
+@each_fault
+def test_a_fault_is_described(fault: Fault, places: set[str]) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", fault.id)
+    assert fault.about.endswith(".")
+    assert fault.breaks in places
+
+
+@each_fault
+def test_a_fault_fits_and_compiles(fault: Fault) -> None:
+    for file, text in fault.patched().items():
+        assert (REPOSITORY / file).read_text(encoding="utf-8") != text
+        if file.endswith(".py"):
+            compile(text, file, "exec")
+
+
+def scripts_with(file: str) -> list[str]:
+    """The scripts that a Lua file is part of."""
+    if Path(file).parent.name != "lib":
+        return [Path(file).stem]
+    include = f"-- @include {Path(file).stem}\n"
+    folder = REPOSITORY / "lua"
+    return [path.stem for path in folder.glob("*.lua") if include in path.read_text()]
+
+
+@each_fault
+def test_its_scripts_load(
+    fault: Fault, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {file: text for file, text in fault.patched().items() if file.endswith(".lua")}
+    if not changed:
+        return
+    shutil.copytree(REPOSITORY / "lua", tmp_path / "lua")
+    for file, text in changed.items():
+        (tmp_path / installed(file)).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(scripts, "files", lambda _: tmp_path / "lua")
+    for name in {script for file in changed for script in scripts_with(file)}:
+        script = scripts.load_script.__wrapped__(name)
+        assert running.redis.script_load(script.source) == script.sha.decode()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [item for item in FAULTS if any(edit.file.startswith("openapi/") for edit in item.edits)],
+    ids=named,
+)
+def test_its_contract_can_be_served(fault: Fault, tmp_path: Path) -> None:
+    for file, text in fault.patched().items():
+        path = tmp_path / Path(file).name
+        path.write_text(text, encoding="utf-8")
+        load_contract(path)
+
+
+def broken(**changes: Any) -> dict[str, Any]:
+    edit = {"file": "lua/commit.lua", "replace": "local KEPT_MS", "with": "local KEPT"}
+    fault = {"id": "one", "about": "It shows.", "breaks": "decide", "edits": [edit | changes]}
+    return {"area": "ledger", "faults": [fault]}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (broken(replace="no such text"), "one: lua/commit.lua: found 0 times"),
+        (broken(replace="redis.call"), "one: lua/commit.lua: found"),
+        (broken(file="lua/no.lua"), "one: lua/no.lua: No such file"),
+        (broken(replace=""), "replace must not be empty"),
+        (broken(by="me"), "has to have the members"),
+        ({"area": "ledger"}, "has to have the members"),
+        (broken() | {"faults": 2 * broken()["faults"]}, "one is there twice"),
+    ],
+)
+def test_a_fault_that_does_not_fit_is_named(
+    document: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ledger.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(FaultError, match=re.escape(told)):
+        for fault in load_faults(tmp_path):
+            fault.patched()
