@@ -39,14 +39,14 @@ def test_conformant_with_nothing_left_out(start: StartServer, tmp_path: Path) ->
     assert left_out <= {"the server sends no evidence references"}
 
 
-def test_nothing_found_by_fuzzing(running: Running, tmp_path: Path) -> None:
-    before = spent(running.redis)
+def test_nothing_found_by_fuzzing(start: StartServer, tmp_path: Path) -> None:
+    running = start()
     arguments = ("--max-examples", EXAMPLES, "--seed", "1", "--", "--no-color")
     run = kit(running, tmp_path, "fuzz", *arguments)
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-5_000:]
     # A run that never got through would find nothing either.
     assert "Stateful" in run.stdout
-    assert spent(running.redis) > before, "no commit or event of the fuzzer ever succeeded"
+    assert spent(running.redis) > 0, "no commit or event of the fuzzer ever succeeded"
 
 
 def spent(redis: Redis[Any]) -> int:  # type: ignore[type-arg]

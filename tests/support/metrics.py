@@ -11,7 +11,11 @@ from support.server import ADMIN_KEY
 
 def metric(url: str, name: str, **labels: str) -> float:
     """The sum over all series of a counter that have these labels."""
-    text = httpx.get(f"{url}/actuator/prometheus", headers={"X-Admin-API-Key": ADMIN_KEY}).text
+    # Patient: on a busy machine a worker that has just been replaced takes a while.
+    answer = httpx.get(
+        f"{url}/actuator/prometheus", headers={"X-Admin-API-Key": ADMIN_KEY}, timeout=30
+    )
+    text = answer.text
     wanted = [f'{label}="{value}"' for label, value in labels.items()]
     return sum(
         float(line.rpartition(" ")[2])
