@@ -54,11 +54,7 @@ class Client:
         try:
             self._http = httpx.Client(
                 timeout=httpx.Timeout(timeout),
-                # An idle connection must not be used in the moment in which the server closes it:
-                # servers wait for five seconds, or for one.
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=100, keepalive_expiry=0.5
-                ),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
                 follow_redirects=False,
                 headers={"User-Agent": "cycles-conformance", "Accept": "application/json"},
             )
@@ -91,16 +87,23 @@ class Client:
         failure = ""
         response: httpx.Response | None = None
         content = b""
-        try:
-            request_body = None if body is None else body.encode(errors="replace")
-            fields = httpx.Headers(sent, encoding="utf-8")
-            with self._http.stream(method, url, headers=fields, content=request_body) as coming:
-                content = self._content(coming)
-                response = coming
-        except httpx.TimeoutException:
-            failure = f"no complete answer within {self._timeout:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            failure = f"no answer: {str(error) or type(error).__name__}"
+        for attempt in (1, 2):
+            failure = ""
+            try:
+                request_body = None if body is None else body.encode(errors="replace")
+                fields = httpx.Headers(sent, encoding="utf-8")
+                with self._http.stream(method, url, headers=fields, content=request_body) as coming:
+                    content = self._content(coming)
+                    response = coming
+            except httpx.TimeoutException:
+                failure = f"no complete answer within {self._timeout:g} s"
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                failure = f"no answer: {str(error) or type(error).__name__}"
+                # A server may close an idle connection at any time, so also in the moment in which
+                # it is used again. Idempotency keys make it safe to ask once more.
+                if attempt == 1 and isinstance(error, httpx.TransportError):
+                    continue
+            break
         milliseconds = (time.monotonic() - started) * 1000
         self._count(failure)
         if response is None:

@@ -24,7 +24,7 @@ def read_balances(
     """
     rows, answer = _all_pages(page, {})
     for scope in scopes:
-        if not any(f"{row['scope_path']}/".endswith(f"/{scope}/") for row in rows):
+        if not any(row["scope_path"].partition("/")[2].lower() == scope.lower() for row in rows):
             more, answer = _all_pages(page, dict(part.split(":", 1) for part in scope.split("/")))
             rows += [row for row in more if row not in rows]
     return rows, answer
