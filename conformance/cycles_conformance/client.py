@@ -54,7 +54,10 @@ class Client:
         try:
             self._http = httpx.Client(
                 timeout=httpx.Timeout(timeout),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+                # Shorter than the five seconds after which many servers close an idle connection.
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=100, keepalive_expiry=2.0
+                ),
                 follow_redirects=False,
                 headers={"User-Agent": "cycles-conformance", "Accept": "application/json"},
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from cycles_conformance.provision import Change
 from cycles_conformance.results import CaseResult
 from fake_cycles import (
     TENANT,
+    TRACE_ID,
     FakePlug,
     FakeServer,
     Reply,
@@ -242,6 +244,59 @@ def test_an_answer_without_what_is_saved(play: Play) -> None:
     assert messages(result) == ["status 200 has no /caps/max_tokens, which a later step needs"]
     result, _ = play("- {do: reserve, save: {x: header X-None}}", granted())
     assert messages(result) == ["status 200 has no header X-None, which a later step needs"]
+
+
+def test_a_case_that_needs_what_may_be_left_out_is_not_run(play: Play) -> None:
+    bare = {"decision": "ALLOW", "reservation_id": "rsv-1", "affected_scopes": []}
+    result, _ = play("- {do: reserve, save: {x: /expires_at_ms}}", reply(200, bare))
+    assert (result.verdict, result.problems) == ("not run", [])
+    assert result.reason == "the server does not tell /expires_at_ms, which is optional there"
+
+
+# -- a server that throttles, and a connection that breaks ----------------------------------------
+
+THROTTLED = reply(
+    429,
+    {"error": "LIMIT_EXCEEDED", "message": "no", "request_id": "r-1", "trace_id": TRACE_ID},
+    retry_after="0",
+)
+
+
+def test_a_throttled_request_is_sent_again(play: Play) -> None:
+    result, server = play("- {do: reserve}", *(3 * [THROTTLED]), granted())
+    assert result.verdict == "passed"
+    assert len(server.requests) == 4
+
+
+def test_throttled_requests_at_the_same_time_are_sent_again(play: Play) -> None:
+    result, server = play(
+        """
+- parallel:
+    - {do: reserve, times: 3}
+  outcomes:
+    - {status: 200, count: 3}
+""",
+        *(4 * [THROTTLED]),
+        granted(),
+    )
+    assert result.verdict == "passed"
+    assert len(server.requests) == 7
+
+
+def test_a_throttled_request_is_not_sent_again_where_that_is_the_matter(play: Play) -> None:
+    result, server = play("- {do: jwks, expect: {status: [404, 429]}}", THROTTLED)
+    assert result.verdict == "passed"
+    assert len(server.requests) == 1
+
+
+def test_a_request_whose_connection_breaks_is_sent_once_more(play: Play) -> None:
+    broken = dataclasses.replace(granted(), declared_length=10_000)
+    result, server = play("- {do: reserve}", broken, granted())
+    assert result.verdict == "passed"
+    assert len(server.requests) == 2
+    result, server = play("- {do: reserve}", broken, broken, granted())
+    assert result.verdict == "failed"
+    assert len(server.requests) == 2
 
 
 # -- the contract, whatever the case says ---------------------------------------------------------

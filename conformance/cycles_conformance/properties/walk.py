@@ -150,6 +150,8 @@ class Walk:
             "subject": subject,
             "estimate": {"amount": estimate},
             "overage_policy": policy,
+            # No lease may run out on the way, however slow the server is.
+            "ttl_ms": 3_600_000,
             "idempotency_key": self._key(),
         }
         scopes = self._scopes(subject)
