@@ -1,4 +1,5 @@
-"""The deliberate faults still fit the server: cheap checks, without starting one."""
+"""The deliberate faults, and the variants that the contract allows, still fit the server: cheap
+checks, without starting one."""
 
 from __future__ import annotations
 
@@ -10,12 +11,21 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Running
-from faults.catalogue import REPOSITORY, Fault, FaultError, installed, load_faults
+from faults.catalogue import (
+    REPOSITORY,
+    Change,
+    FaultError,
+    installed,
+    load_faults,
+    load_variants,
+)
 
 from cycles_server.contract.document import RUNTIME_CONTRACT, load_contract
 from cycles_server.store import scripts
 
 FAULTS = load_faults()
+VARIANTS = load_variants()
+CHANGES = FAULTS + VARIANTS
 KINDS = {
     "schema": "schemas",
     "parameter": "parameters",
@@ -24,16 +34,16 @@ KINDS = {
 }
 
 
-def named(fault: Fault) -> str:
-    return fault.id
+def named(change: Change) -> str:
+    return change.id
 
 
-each_fault = pytest.mark.parametrize("fault", FAULTS, ids=named)
+each_change = pytest.mark.parametrize("change", CHANGES, ids=named)
 
 
 @pytest.fixture(scope="module")
 def places() -> set[str]:
-    """What a fault can break: operations, sections of the introduction, components."""
+    """What a change can name: operations, sections of the introduction, components."""
     path = REPOSITORY / "openapi" / RUNTIME_CONTRACT
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     sections = re.findall(r"^#{2,3} (.+)$", document["info"]["description"], re.MULTILINE)
@@ -55,16 +65,24 @@ def test_there_are_faults_of_every_area() -> None:
     }  # fmt: skip
 
 
-@each_fault
-def test_a_fault_is_described(fault: Fault, places: set[str]) -> None:
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", fault.id)
-    assert fault.about.endswith(".")
-    assert fault.breaks in places
+def test_there_are_variants_of_every_area() -> None:
+    assert len(VARIANTS) >= 30
+    assert {variant.area for variant in VARIANTS} >= {
+        "answers", "decisions", "leases", "reading", "requests", "access", "keys"
+    }  # fmt: skip
 
 
-@each_fault
-def test_a_fault_fits_and_compiles(fault: Fault) -> None:
-    for file, text in fault.patched().items():
+@each_change
+def test_a_change_is_described(change: Change, places: set[str]) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", change.id)
+    assert change.about.endswith(".")
+    assert change.place in places
+    assert change.level in ("MUST", "SHOULD")
+
+
+@each_change
+def test_a_change_fits_and_compiles(change: Change) -> None:
+    for file, text in change.patched().items():
         assert (REPOSITORY / file).read_text(encoding="utf-8") != text
         if file.endswith(".py"):
             compile(text, file, "exec")
@@ -79,11 +97,11 @@ def scripts_with(file: str) -> list[str]:
     return [path.stem for path in folder.glob("*.lua") if include in path.read_text()]
 
 
-@each_fault
+@each_change
 def test_its_scripts_load(
-    fault: Fault, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: Change, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = {file: text for file, text in fault.patched().items() if file.endswith(".lua")}
+    changed = {file: text for file, text in change.patched().items() if file.endswith(".lua")}
     if not changed:
         return
     shutil.copytree(REPOSITORY / "lua", tmp_path / "lua")
@@ -97,10 +115,10 @@ def test_its_scripts_load(
 
 @pytest.mark.parametrize(
     "fault",
-    [item for item in FAULTS if any(edit.file.startswith("openapi/") for edit in item.edits)],
+    [item for item in CHANGES if any(edit.file.startswith("openapi/") for edit in item.edits)],
     ids=named,
 )
-def test_its_contract_can_be_served(fault: Fault, tmp_path: Path) -> None:
+def test_its_contract_can_be_served(fault: Change, tmp_path: Path) -> None:
     for file, text in fault.patched().items():
         path = tmp_path / Path(file).name
         path.write_text(text, encoding="utf-8")

@@ -87,26 +87,11 @@ class Client:
             )
         sent = dict(headers or {})
         started = time.monotonic()
-        failure = ""
-        response: httpx.Response | None = None
-        content = b""
-        for attempt in (1, 2):
-            failure = ""
-            try:
-                request_body = None if body is None else body.encode(errors="replace")
-                fields = httpx.Headers(sent, encoding="utf-8")
-                with self._http.stream(method, url, headers=fields, content=request_body) as coming:
-                    content = self._content(coming)
-                    response = coming
-            except httpx.TimeoutException:
-                failure = f"no complete answer within {self._timeout:g} s"
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                failure = f"no answer: {str(error) or type(error).__name__}"
-                # A server may close an idle connection at any time, so also in the moment in which
-                # it is used again. Idempotency keys make it safe to ask once more.
-                if attempt == 1 and isinstance(error, httpx.TransportError):
-                    continue
-            break
+        response, content, failure, dropped = self._attempt(method, url, sent, body)
+        if dropped:
+            # A server may close an idle connection in the very moment in which it is used again,
+            # which says nothing about it. Idempotency keys make it safe to ask once more.
+            response, content, failure, _ = self._attempt(method, url, sent, body)
         milliseconds = (time.monotonic() - started) * 1000
         self._count(failure)
         if response is None:
@@ -132,6 +117,27 @@ class Client:
 
     def close(self) -> None:
         self._http.close()
+
+    def _attempt(
+        self, method: str, url: str, headers: Mapping[str, str], body: str | None
+    ) -> tuple[httpx.Response | None, bytes, str, bool]:
+        """The response and its body, or why there is none; and whether the connection was closed
+        before any of a response came."""
+        begun = False
+        try:
+            content = None if body is None else body.encode(errors="replace")
+            fields = httpx.Headers(headers, encoding="utf-8")
+            with self._http.stream(method, url, headers=fields, content=content) as response:
+                begun = True
+                return response, self._content(response), "", False
+        except httpx.TimeoutException:
+            return None, b"", f"no complete answer within {self._timeout:g} s", False
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            closed = isinstance(
+                error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError
+            )
+            failure = f"no answer: {str(error) or type(error).__name__}"
+            return None, b"", failure, closed and not begun
 
     def _content(self, response: httpx.Response) -> bytes:
         """Neither an endless body nor one that drips may hold a run up."""

@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 
 from cycles_conformance.client import Answer, path_of
 from cycles_conformance.collection import DEFAULT_UNIT, Case, templates
+from cycles_conformance.expectations import misfits, statuses_of, summary
 from cycles_conformance.ledger import check_rows, read_balances
 from cycles_conformance.matching import MISSING, match, same, shown
+from cycles_conformance.paging import pages
 from cycles_conformance.provision import Change, Prepared
 from cycles_conformance.results import CaseResult, Exchange, Level, Problem, Reading
 from cycles_conformance.target import ADMIN_KEY, API_KEY, Target
@@ -113,7 +115,7 @@ class CaseRun:
 
     def _sent(self, step: Mapping[str, Any], label: str) -> Answer:
         """Raises CaseEnded when no answer comes."""
-        answer = self._unthrottled(step, label, _statuses(step))
+        answer = self._unthrottled(step, label, statuses_of(step))
         if isinstance(answer, Exchange):
             self._fail([Problem("MUST", answer.failure or "no answer", label, answer)])
         return answer
@@ -187,7 +189,7 @@ class CaseRun:
         if "readings" in step:
             if reading is None:
                 allowed = "; ".join(reading["saw"] for reading in step["readings"])
-                message = f"{_short(answer)} fits none of the answers that are allowed: {allowed}"
+                message = f"{summary(answer)} fits none of the answers that are allowed: {allowed}"
                 problems.append(self._problem(message, label, answer))
         else:
             expectation = step.get("expect", {"status": "2xx"})
@@ -204,45 +206,12 @@ class CaseRun:
         contract = self._target.contract
         operation = contract.operations[templates()[step["do"]]["operation"]]
         found = contract.check_answer(
-            operation, answer.status, answer.headers, answer.text, _statuses(step)
+            operation, answer.status, answer.headers, answer.text, statuses_of(step)
         )
         return [Problem("MUST", f"contract: {text}", label, answer.exchange) for text in found]
 
     def _misfits(self, expectation: Mapping[str, Any], answer: Answer, values: Values) -> list[str]:
-        """What keeps an answer from fitting an expectation."""
-        problems = []
-        status = expectation.get("status")
-        if status is not None and not _status_fits(status, answer.status):
-            return [f"{_short(answer)}, expected status {status}"]
-        if "error" in expectation:
-            codes = expectation["error"]
-            found = answer.body.get("error") if isinstance(answer.body, dict) else MISSING
-            if found not in (codes if isinstance(codes, list) else [codes]):
-                problems.append(f"error is {shown(found)}, expected {shown(codes)}")
-        if "body" in expectation:
-            pattern = values.resolve(expectation["body"])
-            problems += [f"body {m}" for m in match(pattern, answer.body, self._schema)]
-        if "text" in expectation:
-            pattern = values.resolve(expectation["text"])
-            problems += [_of("the text", m) for m in match(pattern, answer.text, self._schema)]
-        for name, pattern in expectation.get("headers", {}).items():
-            sent = answer.headers.get(name.lower(), MISSING)
-            resolved = values.resolve(pattern)
-            problems += [_of(f"header {name}", m) for m in match(resolved, sent, self._schema)]
-        if "same_as" in expectation:
-            problems += self._differences(expectation["same_as"], answer)
-        return problems
-
-    def _differences(self, same_as: Any, answer: Answer) -> list[str]:
-        step = same_as if isinstance(same_as, str) else same_as["step"]
-        pointers = [] if isinstance(same_as, str) else same_as.get("except", [])
-        first = self._named[step]
-        if answer.status != first.status:
-            return [f"{_short(answer)}, expected the same as {step}: {first.status}"]
-        one, other = without(first.body, pointers), without(answer.body, pointers)
-        if not same(one, other):
-            return [f"the body differs from that of {step}: {shown(other)} is not {shown(one)}"]
-        return []
+        return misfits(expectation, answer, values, self._named, self._schema)
 
     def _schema(self, name: str, value: Any) -> list[str]:
         return self._target.contract.check_schema(name, value)
@@ -271,14 +240,13 @@ class CaseRun:
         return self._values(step.get("as", "tenant"))
 
     def _save(self, step: Mapping[str, Any], answer: Answer, label: str) -> None:
-        wanted = templates()[step["do"]].get("save", {}) if "do" in step else {}
-        for name, source in wanted.items():
+        template = templates()[step["do"]] if "do" in step else {}
+        for name, source in template.get("save", {}).items():
             try:
                 self._known[name] = at_pointer(answer.body, source)
             except KeyError:
                 continue
-        may_lack = templates()[step["do"]].get("may_lack", ()) if "do" in step else ()
-        self._save_named(step, answer, label, may_lack)
+        self._save_named(step, answer, label, template.get("may_lack", ()))
 
     def _save_named(
         self,
@@ -298,7 +266,7 @@ class CaseRun:
             if value is MISSING and source in may_lack:
                 raise CaseUnjudged(f"the server does not tell {source}, which is optional there")
             if value is MISSING:
-                message = f"{_short(answer)} has no {source}, which a later step needs"
+                message = f"{summary(answer)} has no {source}, which a later step needs"
                 self._fail([self._problem(message, label, answer)])
             self._known[name] = value
 
@@ -306,7 +274,7 @@ class CaseRun:
 
     def _parallel(self, step: Mapping[str, Any], label: str) -> None:
         requests = [one for one in step["parallel"] for _ in range(one.get("times", 1))]
-        statuses = [*_statuses({"readings": step["outcomes"]})]
+        statuses = [*statuses_of({"readings": step["outcomes"]})]
         ready = threading.Barrier(len(requests))
 
         def sent(request: Mapping[str, Any]) -> Answer | Exchange:
@@ -329,7 +297,7 @@ class CaseRun:
                     counts[i] += 1
                     break
             else:
-                message = f"{_short(answer)} fits none of the outcomes that are allowed"
+                message = f"{summary(answer)} fits none of the outcomes that are allowed"
                 problems.append(self._problem(message, label, answer))
         for outcome, count in zip(step["outcomes"], counts, strict=True):
             pattern = self._values("tenant").resolve(outcome["count"])
@@ -359,51 +327,36 @@ class CaseRun:
     def _pages(self, step: Mapping[str, Any], label: str) -> None:
         name = step["pages"]
         items = {"list": "reservations", "balances": "balances"}[name]
-        unique = step.get("unique", "/reservation_id" if name == "list" else "")
+        request = {"do": name, **{k: step[k] for k in ("as", "headers") if k in step}}
+        first = step.get("query", {})
         rows: list[Any] = []
-        query = dict(step.get("query", {}))
-        for page in range(step.get("most", 50)):
-            request = {"do": name, **{k: step[k] for k in ("as", "headers") if k in step}}
-            answer = self._sent({**request, "query": query}, f"{label} page {page + 1}")
-            problems = self._judged(request, answer, label)
-            if not problems:
-                problems = self._page_problems(query, items, answer, label)
-            if problems:
+
+        def page(query: Mapping[str, Any]) -> Answer:
+            answer = self.ask({**request, "query": query}, f"{label} from row {len(rows) + 1}")
+            if problems := self._page_problems(query, items, answer, label):
                 self._fail(problems)
+            return answer
+
+        for answer in pages(page, first, step.get("most", 50)):
             rows += answer.body[items]
-            if answer.body.get("next_cursor") is None:
-                break
-            query["cursor"] = answer.body["next_cursor"]
-        else:
-            message = f"the list goes on after {step.get('most', 50)} pages and {len(rows)} rows"
-            self._fail([self._problem(message, label, answer)])
         problems = []
-        if unique:
-            seen: list[Any] = []
-            for row in rows:
-                try:
-                    key = at_pointer(row, unique)
-                except KeyError:
-                    message = f"a row has no {unique}: {shown(row)}"
-                    self._fail([self._problem(message, label, answer)])
-                if key in seen:
-                    message = f"{unique} {shown(key)} comes twice in the pages"
-                    problems.append(self._problem(message, label, answer))
-                seen.append(key)
-        if "rows" in step:
-            pattern = self._values_of(step).resolve(step["rows"])
-            problems += [
-                self._problem(f"rows {m}", label, answer)
-                for m in match(pattern, rows, self._schema)
-            ]
-        if problems:
-            self._fail(problems)
+        if answer.body.get("next_cursor") is not None:
+            problems.append(
+                f"the list goes on after {step.get('most', 50)} pages and {len(rows)} rows"
+            )
+        patterns = [step["rows"]] if "rows" in step else []
+        if unique := step.get("unique", "/reservation_id" if name == "list" else ""):
+            patterns.insert(0, {"$distinct": unique})
+        values = self._values_of(step)
+        for pattern in patterns:
+            problems += [f"rows {m}" for m in match(values.resolve(pattern), rows, self._schema)]
         for saved, pointer in step.get("save", {}).items():
             try:
                 self._known[saved] = at_pointer(rows, pointer)
             except KeyError:
-                message = f"the rows have no {pointer}, which a later step needs"
-                self._fail([self._problem(message, label, answer)])
+                problems.append(f"the rows have no {pointer}, which a later step needs")
+        if problems:
+            self._fail([self._problem(message, label, answer) for message in problems])
 
     def _page_problems(
         self, query: Mapping[str, Any], items: str, answer: Answer, label: str
@@ -496,30 +449,3 @@ def _asked_to_wait(answer: Answer | Exchange) -> float | None:
         return None
     told = answer.headers.get("retry-after", "")
     return float(told) + 0.1 if told.isdecimal() and int(told) <= LONGEST_WAIT else None
-
-
-def _status_fits(expected: Any, status: int) -> bool:
-    if expected in ("2xx", "4xx"):
-        return status // 100 == int(expected[0])
-    return status in (expected if isinstance(expected, list) else [expected])
-
-
-def _statuses(step: Mapping[str, Any]) -> Iterator[int]:
-    """The statuses that a step names."""
-    for expectation in [step.get("expect", {}), *step.get("readings", ())]:
-        status = expectation.get("status")
-        if isinstance(status, int):
-            yield status
-        elif isinstance(status, list):
-            yield from status
-
-
-def _of(what: str, message: str) -> str:
-    """A message of the matchers about something that has no places within."""
-    return f"{what} {message.removeprefix('/ ')}"
-
-
-def _short(answer: Answer) -> str:
-    """``status 409 BUDGET_EXCEEDED``"""
-    code = answer.body.get("error") if isinstance(answer.body, dict) else None
-    return f"status {answer.status}" + (f" {code}" if isinstance(code, str) else "")

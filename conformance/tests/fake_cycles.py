@@ -48,6 +48,10 @@ class Reply:
     """Where the Content-Length is to lie."""
 
 
+CLOSED = Reply(0, b"", {})
+"""No answer: the connection is closed once the request is read."""
+
+
 Script = Callable[[Request], Reply]
 
 
@@ -151,6 +155,9 @@ def serving(script: Script) -> Iterator[FakeServer]:
             )
             fake.requests.append(request)
             answer = script(request)
+            if answer is CLOSED:
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

@@ -14,6 +14,7 @@ import pytest
 from cycles_conformance.provision import Change
 from cycles_conformance.results import CaseResult
 from fake_cycles import (
+    CLOSED,
     TENANT,
     TRACE_ID,
     FakePlug,
@@ -289,14 +290,21 @@ def test_a_throttled_request_is_not_sent_again_where_that_is_the_matter(play: Pl
     assert len(server.requests) == 1
 
 
-def test_a_request_whose_connection_breaks_is_sent_once_more(play: Play) -> None:
-    broken = dataclasses.replace(granted(), declared_length=10_000)
-    result, server = play("- {do: reserve}", broken, granted())
+def test_a_request_whose_connection_was_closed_is_sent_once_more(play: Play) -> None:
+    result, server = play("- {do: reserve}", CLOSED, granted())
     assert result.verdict == "passed"
-    assert len(server.requests) == 2
-    result, server = play("- {do: reserve}", broken, broken, granted())
+    first, second = server.requests
+    assert first.text == second.text
+    result, server = play("- {do: reserve}", CLOSED, CLOSED, granted())
     assert result.verdict == "failed"
     assert len(server.requests) == 2
+
+
+def test_an_answer_that_breaks_off_is_a_failure(play: Play) -> None:
+    broken = dataclasses.replace(granted(), declared_length=10_000)
+    result, server = play("- {do: reserve}", broken, granted())
+    assert result.verdict == "failed"
+    assert len(server.requests) == 1
 
 
 # -- the contract, whatever the case says ---------------------------------------------------------
@@ -585,8 +593,8 @@ def test_pages_are_read_to_the_end(play: Play) -> None:
             [page(1, cursor="c", has_more=False)],
             'has_more is false and next_cursor "c"',
         ),
-        ("", [page(1, cursor="c"), page(1)], '/reservation_id "rsv-1" comes twice in the pages'),
-        ("unique: /metadata/x", [page(1)], "a row has no /metadata/x: {"),
+        ("", [page(1, cursor="c"), page(1)], 'rows / has "rsv-1" at /reservation_id twice'),
+        ("unique: /metadata/x", [page(1)], "rows / has an element without /metadata/x"),
         ("rows: {$length: 2}", [page(1)], "rows / has length 1, expected 2"),
         ("rows: [{status: COMMITTED}]", [page(1)], 'rows /0/status is "ACTIVE", expected "COMMIT'),
         ("save: {x: /5/a}", [page(1)], "the rows have no /5/a, which a later step needs"),

@@ -1,6 +1,7 @@
-"""The faults as data, and copies of the server that have one of them.
+"""Changes of the server as data, and copies of the server that have one of them.
 
-A file of this folder holds the faults of one area::
+A change is a deliberate fault, or a variant that the contract allows (``allowed/``). A file holds
+those of one area::
 
     area: ledger
     faults:
@@ -13,7 +14,9 @@ A file of this folder holds the faults of one area::
             with: what stands there instead
 
 ``breaks`` is an operationId, the title of a section of the contract's introduction, or one of
-its components (``schema Amount``).
+its components (``schema Amount``). Variants stand under ``variants``, and ``allowed_by`` names the
+place that leaves room for them. A variant that departs from a SHOULD has ``level: MUST``: the kit
+may hold it to no more than that.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import Any
 import yaml
 
 FAULTS = Path(__file__).parent
+ALLOWED = FAULTS / "allowed"
 REPOSITORY = FAULTS.parent.parent
 
 _PACKAGE = "cycles_server"
@@ -35,7 +39,7 @@ _SUBPACKAGES = ("handlers", "lua", "openapi")
 
 
 class FaultError(ValueError):
-    """A fault that cannot be read, or does not fit the server any more."""
+    """A change that cannot be read, or does not fit the server any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +52,18 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Change:
     id: str
     area: str
     about: str
-    breaks: str
+    place: str
+    """What of the contract it breaks, or what allows it."""
     edits: tuple[Edit, ...]
+    level: str = "SHOULD"
+    """What the kit may hold the changed server to."""
 
     def patched(self, repository: Path = REPOSITORY) -> dict[str, str]:
-        """The files that the fault changes, as they are with it.
+        """The files that it changes, as they are with it.
 
         Raises:
             FaultError: a file is not there, or a text is not there exactly once.
@@ -77,34 +84,44 @@ class Fault:
         return files
 
 
-def load_faults(folder: Path = FAULTS) -> list[Fault]:
-    """Every fault of every area.
+def load_faults(folder: Path = FAULTS) -> list[Change]:
+    """Every fault of every area. Raises as :func:`load_variants`."""
+    return _load(folder, "faults", "breaks")
+
+
+def load_variants(folder: Path = ALLOWED) -> list[Change]:
+    """Every variant of every area.
 
     Raises:
         FaultError: a file is not in the form above, or an id is used twice.
     """
-    faults: dict[str, Fault] = {}
+    return _load(folder, "variants", "allowed_by")
+
+
+def _load(folder: Path, kind: str, place: str) -> list[Change]:
+    changes: dict[str, Change] = {}
     for path in sorted(folder.glob("*.yaml")):
-        for fault in _read(path):
-            if fault.id in faults:
-                raise FaultError(f"{path.name}: {fault.id} is there twice")
-            faults[fault.id] = fault
-    return list(faults.values())
+        for change in _read(path, kind, place):
+            if change.id in changes:
+                raise FaultError(f"{path.name}: {change.id} is there twice")
+            changes[change.id] = change
+    return list(changes.values())
 
 
-def _read(path: Path) -> Iterator[Fault]:
+def _read(path: Path, kind: str, place: str) -> Iterator[Change]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        _members(document, "area", "faults")
-        for item in document["faults"]:
-            _members(item, "id", "about", "breaks", "edits")
+        _members(document, "area", kind)
+        for item in document[kind]:
+            level = item.pop("level", "SHOULD") if kind == "variants" else "SHOULD"
+            _members(item, "id", "about", place, "edits")
             for edit in item["edits"]:
                 _members(edit, "file", "replace", "with")
             edits = tuple(
                 Edit(edit["file"], edit["replace"], edit["with"]) for edit in item["edits"]
             )
-            yield Fault(item["id"], document["area"], item["about"], item["breaks"], edits)
-    except (yaml.YAMLError, TypeError) as error:
+            yield Change(item["id"], document["area"], item["about"], item[place], edits, level)
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise FaultError(f"{path.name}: {error}") from None
 
 
@@ -117,14 +134,14 @@ def _members(item: Any, *names: str) -> None:
         raise TypeError(f"{str(item)[:80]}: {', '.join(empty)} must not be empty")
 
 
-def build_copy(folder: Path, fault: Fault | None = None) -> Path:
-    """Copy the server into ``folder`` as it lies once installed, with the fault; returns where
+def build_copy(folder: Path, change: Change | None = None) -> Path:
+    """Copy the server into ``folder`` as it lies once installed, with the change; returns where
     ``python -m cycles_server`` then runs it.
 
     Raises:
-        FaultError: the fault does not fit.
+        FaultError: the change does not fit.
     """
-    patched = {} if fault is None else fault.patched()
+    patched = {} if change is None else change.patched()
     package = folder / _PACKAGE
     compiled = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / _PACKAGE, package, ignore=compiled)
