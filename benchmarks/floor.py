@@ -69,7 +69,7 @@ def main(host: str, port: int, redis_url: str, tenant: str, secret: str) -> None
         create_floor(redis_url, found),
         host=host,
         port=port,
-        loop="uvloop",
+        loop="asyncio",
         http="httptools",
         lifespan="off",
         access_log=False,

@@ -8,21 +8,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a2wsgi import WSGIMiddleware
-
 from cycles_server import __version__
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.document import Contract, load_contract
 from cycles_server.contract.engine import ProtocolPlane
-from cycles_server.http.edge import Edge
+from cycles_server.http.crowd import LIVENESS_PATH
+from cycles_server.http.edge import Edge, Mount
 from cycles_server.ledger.accounts import Accounts
 from cycles_server.ledger.ledger import Ledger
 from cycles_server.maintenance.scheduler import Scheduler
-from cycles_server.operations.actuator import create_actuator, operator_check
-from cycles_server.operations.docs import DOCUMENT_PATH, PAGES_PATH, add_docs
+from cycles_server.operations.actuator import create_actuator
+from cycles_server.operations.docs import DOCUMENT_PATH, PAGES_PATH, Docs
+from cycles_server.operations.liveness import liveness
 from cycles_server.operations.metrics import Metrics, join_multiprocess, render_registry
 from cycles_server.operations.probe import StoreProbe
+from cycles_server.operations.wsgi import ThreadedPages
 from cycles_server.services import Services
 from cycles_server.settings import Settings
 from cycles_server.store.keys import Keys
@@ -32,7 +33,10 @@ from cycles_server.store.store import Store
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-_OPERATIONS_THREADS = 4
+_ACTUATOR_ROUTE = "/actuator/**"
+# Health has threads of its own: a page of metrics may take its time.
+_HEALTH_THREADS = 2
+_PAGES_THREADS = 2
 
 
 def create_app(
@@ -85,30 +89,35 @@ def create_app(
     protocol = ProtocolPlane(services, lifespan=lifespan)
     protocol.add_contract(contract, authenticators=[AdminKey(settings.admin_api_key), api_keys])
     protocol.build()
-    operations = operations_plane(contract, settings, metrics, metrics_directory)
-    mounts = [(prefix, operations) for prefix in ("/actuator", DOCUMENT_PATH, PAGES_PATH)]
+    mounts = operations_plane(contract, settings, metrics, metrics_directory)
     return Edge(protocol, metrics, mounts)
 
 
 def operations_plane(
     contract: Contract, settings: Settings, metrics: Metrics, metrics_directory: Path | None
-) -> ASGIApp:
-    """Health, info, metrics and docs: a small Flask application."""
-    admin_key = settings.admin_api_key
+) -> list[Mount]:
+    """Health, info, metrics and docs: what is served beside the contract."""
     flask = create_actuator(
         registry=render_registry(metrics_directory, metrics),
-        admin_key=admin_key,
+        admin_key=settings.admin_api_key,
         ping=StoreProbe(settings.redis_connection_url).check,
         info={
             "app": {"name": "cycles-server", "version": __version__},
             "contract": {"title": contract.title, "version": contract.version},
         },
     )
-    add_docs(
-        flask,
+    health = ThreadedPages(flask, threads=_HEALTH_THREADS, name="health")
+    pages = ThreadedPages(flask, threads=_PAGES_THREADS, name="actuator")
+    docs = Docs(
         contract,
-        operator=operator_check(admin_key),
+        admin_key=settings.admin_api_key,
         document=settings.springdoc_api_docs_enabled,
         pages=settings.springdoc_swagger_ui_enabled,
     )
-    return WSGIMiddleware(flask, workers=_OPERATIONS_THREADS)  # type: ignore[arg-type,return-value]
+    return [
+        Mount(LIVENESS_PATH, _ACTUATOR_ROUTE, liveness),
+        Mount("/actuator/health", _ACTUATOR_ROUTE, health.answer),
+        Mount("/actuator", _ACTUATOR_ROUTE, pages.answer),
+        Mount(DOCUMENT_PATH, f"{DOCUMENT_PATH}/**", docs.answer),
+        Mount(PAGES_PATH, f"{PAGES_PATH}/**", docs.answer),
+    ]

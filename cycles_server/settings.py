@@ -214,6 +214,7 @@ Delay = Annotated[int, _whole(0, _INT64, "milliseconds")]
 # Redis and the event loop take these as the time of one call or key: 24 days are plenty.
 CallMilliseconds = Annotated[int, _whole(1, _INT32, "milliseconds")]
 GraceSeconds = Annotated[int, _whole(0, _MOST_GRACE_SECONDS, "seconds")]
+WaitSeconds = Annotated[int, _whole(1, _MOST_GRACE_SECONDS, "seconds")]
 Cron = Annotated[str, BeforeValidator(_cron)]
 PoolSize = Annotated[int, _whole(-1, _INT32)]
 # NoDecode: pydantic-settings would parse the text itself, and its error names no setting of ours.
@@ -301,6 +302,54 @@ class Settings(BaseSettings):
     cycles_max_body_bytes: Annotated[int, _whole(1, _INT32, "bytes")] = Field(
         default=1_048_576,
         description="Longest request body in bytes; a longer one is answered 413.",
+    )
+    cycles_max_target_bytes: Annotated[int, _whole(256, _INT32, "bytes")] = Field(
+        default=16_384,
+        description=(
+            "Longest request target (path and query) in bytes; a longer one is answered 431."
+        ),
+    )
+    cycles_max_head_bytes: Annotated[int, _whole(1024, _INT32, "bytes")] = Field(
+        default=32_768,
+        description=(
+            "Most bytes of a request's target, header names and header values together; more are "
+            "answered 431."
+        ),
+    )
+    cycles_max_head_lines: Annotated[int, _whole(8, _INT32)] = Field(
+        default=100, description="Most header lines of a request; more are answered 431."
+    )
+    cycles_max_connections: Annotated[int, _whole(1, 1_000_000)] = Field(
+        default=4096,
+        description=(
+            "Connections of each worker. Beyond it those that have waited longest for their client "
+            "(a second at least) are closed; while as many requests are being served, further ones "
+            "wait. Liveness never waits."
+        ),
+    )
+    cycles_head_timeout_seconds: WaitSeconds = Field(
+        default=30,
+        description=(
+            "Seconds in which a client must have sent the head of a request it has begun, and in "
+            "which a new connection must begin one; then 408."
+        ),
+    )
+    cycles_body_timeout_seconds: WaitSeconds = Field(
+        default=60, description="Seconds in which a request's body must have arrived; then 408."
+    )
+    cycles_idle_timeout_seconds: WaitSeconds = Field(
+        default=75,
+        description=(
+            "Seconds that a connection is kept open between two requests; more than the proxy in "
+            "front of the server keeps it."
+        ),
+    )
+    cycles_write_timeout_seconds: WaitSeconds = Field(
+        default=30,
+        description=(
+            "Seconds that a client may take to read 64 KiB of an answer; then the connection is "
+            "cut."
+        ),
     )
     admin_api_key: str = Field(
         default="",

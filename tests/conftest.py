@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,21 @@ def tenant(running: Running) -> Tenant:
     tenant = running.tenant()
     tenant.budget()
     return tenant
+
+
+_CROWD_FILES = 6000
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for the connections of a crowd on the client's side."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, _CROWD_FILES)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip("too few open files allowed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 StartServer = Callable[..., Running]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -9,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from a2wsgi import WSGIMiddleware
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry, Counter
 
+from cycles_server.http.exchange import Exchange
 from cycles_server.operations.actuator import create_actuator
 from cycles_server.operations.metrics import Metrics, render_registry
 from cycles_server.operations.probe import StoreStatus
+from cycles_server.operations.wsgi import ThreadedPages
 
 ADMIN = {"X-Admin-API-Key": "operator-secret"}
 PATHS = (
     "/actuator/health",
-    "/actuator/health/liveness",
     "/actuator/health/readiness",
     "/actuator/info",
     "/actuator/prometheus",
@@ -108,13 +109,6 @@ def test_down(client: Client, store: Store) -> None:
     assert http.get("/actuator/health/readiness").status_code == 200
 
 
-def test_liveness_never_asks_the_store(client: Client, store: Store) -> None:
-    store.status = StoreStatus(False, "gone")
-    response = client().get("/actuator/health/liveness")
-    assert (response.status_code, response.get_json()) == (200, {"status": "UP"})
-    assert store.asked == 0
-
-
 def test_everything_is_open_without_an_admin_key(client: Client) -> None:
     for admin_key in (None, ""):
         http = client(admin_key)
@@ -140,7 +134,7 @@ def test_only_the_operator_sees_info_metrics_and_details(
         assert_error(http.get(path, headers=headers), 401, "UNAUTHORIZED")
         assert http.head(path, headers=headers).status_code == 401
         assert http.get(path, headers=ADMIN).status_code == 200
-    for path in PATHS[:3]:
+    for path in PATHS[:2]:
         assert http.get(path, headers=headers).status_code == 200
     health = "/actuator/health"
     assert "details" not in http.get(health, headers=headers).get_json()["components"]["redis"]
@@ -258,40 +252,13 @@ def test_the_host_header_decides_nothing(client: Client, host: str) -> None:
     assert "evil" not in response.text
 
 
-async def call(app: Any, scope: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    body = b"".join(message.get("body", b"") for message in sent[1:])
-    return sent[0]["status"], json.loads(body)
-
-
 def test_errors_bear_the_ids_of_the_exchange_around(client: Client) -> None:
-    import asyncio
-
-    from cycles_server.http.exchange import EXTENSION, Exchange
-
-    scope: dict[str, Any] = {
-        "type": "http",
-        "method": "GET",
-        "path": "/actuator/nothing",
-        "query_string": b"",
-        "headers": [],
-        "http_version": "1.1",
-        "scheme": "http",
-        "server": ("127.0.0.1", 1),
-        "client": ("127.0.0.1", 2),
-    }
-    exchange = Exchange(scope)
-    scope["extensions"] = {EXTENSION: exchange}
-    app = WSGIMiddleware(client().application.wsgi_app)  # type: ignore[arg-type]
-    status, body = asyncio.run(call(app, scope))
-    assert status == 404
+    exchange = Exchange(
+        {"method": "GET", "path": "/actuator/nothing", "query_string": b"", "headers": []}
+    )
+    pages = ThreadedPages(client().application.wsgi_app, threads=1, name="test")
+    reply = asyncio.run(pages.answer(exchange))
+    assert (reply.status, reply.media_type) == (404, "application/json")
+    body = json.loads(reply.raw or b"")
     assert body["request_id"] == exchange.request_id
     assert body["trace_id"] == exchange.trace_id

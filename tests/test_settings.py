@@ -207,6 +207,14 @@ REFUSED = [
     ("DELIVERY_TTL_DAYS", "0", "a whole number of days from 1"),
     ("AUDIT_RETENTION_DAYS", "-1", "a whole number of days from 0"),
     ("CYCLES_MAX_BODY_BYTES", "1MB", "a whole number of bytes from 1"),
+    ("CYCLES_MAX_TARGET_BYTES", "255", "a whole number of bytes from 256"),
+    ("CYCLES_MAX_HEAD_BYTES", "32k", "a whole number of bytes from 1024"),
+    ("CYCLES_MAX_HEAD_LINES", "0", "a whole number from 8"),
+    ("CYCLES_MAX_CONNECTIONS", "0", "a whole number from 1"),
+    *(
+        (f"CYCLES_{name}_TIMEOUT_SECONDS", "0", "a whole number of seconds from 1 to 86400")
+        for name in ("HEAD", "BODY", "IDLE", "WRITE")
+    ),
     ("CYCLES_WORKERS", "0", "a whole number from 1"),
     ("CYCLES_SHUTDOWN_GRACE_SECONDS", "30s", "a whole number of seconds from 0 to 86400"),
     ("CYCLES_PUBLIC_RATE_LIMIT_REQUESTS_PER_MINUTE", "0", "a whole number from 1"),

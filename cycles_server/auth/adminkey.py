@@ -34,3 +34,8 @@ class AdminKey:
     def matches(self, secret: bytes) -> bool:
         """Whether these bytes are the configured key; compared in constant time."""
         return bool(self._configured) and hmac.compare_digest(secret, self._configured)
+
+    def opens(self, secret: bytes) -> bool:
+        """Whether who sent these bytes may see what is the operator's: anybody, while no key is
+        configured."""
+        return not self._configured or self.matches(secret)

@@ -20,7 +20,8 @@ from uvicorn.supervisors import Multiprocess
 from cycles_server.app import create_app
 from cycles_server.cli.errors import fatal
 from cycles_server.contract.document import ContractError
-from cycles_server.http.protocol import Protocol
+from cycles_server.http.connection import ConnectionLimits, Connections
+from cycles_server.http.framing import HeadLimits
 from cycles_server.logs import configure_logging
 from cycles_server.operations.metrics import prepare_multiprocess
 from cycles_server.operations.probe import StoreProbe
@@ -84,8 +85,8 @@ def run_server(
         "server_header": False,
         "timeout_graceful_shutdown": settings.cycles_shutdown_grace_seconds,
         "backlog": _BACKLOG,
-        "loop": "uvloop",
-        "http": Protocol,
+        "loop": "cycles_server.http.loop:ServingLoop",
+        "http": Connections(connection_limits(settings)),
         "ws": "none",
         # A limit for each address counts the peer of the socket, whatever a header claims.
         "proxy_headers": False,
@@ -118,6 +119,23 @@ def run_server(
             **options,  # type: ignore[arg-type]
         )
         _Workers(config, sockets=[listener]).run()
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """What a client may send, and how long it may take."""
+    return ConnectionLimits(
+        head=HeadLimits(
+            target_bytes=settings.cycles_max_target_bytes,
+            bytes=settings.cycles_max_head_bytes,
+            lines=settings.cycles_max_head_lines,
+        ),
+        body_bytes=settings.cycles_max_body_bytes,
+        most=settings.cycles_max_connections,
+        head_s=settings.cycles_head_timeout_seconds,
+        body_s=settings.cycles_body_timeout_seconds,
+        idle_s=settings.cycles_idle_timeout_seconds,
+        write_s=settings.cycles_write_timeout_seconds,
+    )
 
 
 class _Workers(Multiprocess):

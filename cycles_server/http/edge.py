@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cycles_server.http.exchange import EXTENSION, Exchange, Reply, header_lines
@@ -13,7 +14,7 @@ from cycles_server.http.json import write_json
 from cycles_server.http.problems import Problem
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from cycles_server.operations.metrics import Metrics
 
@@ -24,33 +25,47 @@ _NO_LIMIT = [(b"x-ratelimit-remaining", b"-1"), (b"x-ratelimit-reset", b"0")]
 _JSON = (b"content-type", b"application/json")
 
 
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Pages beside the protocol plane.
+
+    Attributes:
+        prefix: what their paths begin with.
+        route: how metrics call them.
+        answer: the reply to a request for one of them; may raise Problem.
+    """
+
+    prefix: str
+    route: str
+    answer: Callable[[Exchange], Awaitable[Reply]]
+
+
 class Edge:
-    """Serves the protocol plane, and beside it applications under prefixes of their own.
+    """Serves the protocol plane, and beside it pages under prefixes of their own.
 
     Args:
         app: the protocol plane; it leaves its answer in ``exchange.reply``.
-        mounts: path prefixes and the ASGI applications that answer below them.
+        mounts: the first one whose prefix fits answers.
     """
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, mounts: Sequence[tuple[str, ASGIApp]] = ()
-    ) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, mounts: Sequence[Mount] = ()) -> None:
         self._app = app
         self._metrics = metrics
         self._mounts = tuple(mounts)
-        self._prefixes = tuple(prefix for prefix, _ in mounts)
+        self._prefixes = tuple(mount.prefix for mount in mounts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         exchange = Exchange(scope)
-        scope.setdefault("extensions", {})[EXTENSION] = exchange
-        if exchange.path.startswith(self._prefixes):
-            await self._mounted(exchange, scope, receive, send)
-            return
+        # A dictionary of its own: the server's may be one for all requests.
+        scope["extensions"] = {**(scope.get("extensions") or {}), EXTENSION: exchange}
         try:
-            await self._app(scope, receive, send)
+            if exchange.path.startswith(self._prefixes):
+                await self._mounted(exchange)
+            else:
+                await self._app(scope, receive, send)
         except Problem as problem:
             exchange.reply = exchange.error_reply(problem)
         except Exception:
@@ -64,11 +79,19 @@ class Edge:
             reply = exchange.error_reply(_failure())
             body = write_json(reply.body)
         await self._send(exchange, reply, body, send)
-        self._count(exchange, reply.status)
+        elapsed = time.perf_counter() - exchange.started
+        self._metrics.request(exchange.method, exchange.route, reply.status, elapsed)
 
-    async def _send(self, exchange: Exchange, reply: Reply, body: bytes, send: Send) -> None:
+    async def _mounted(self, exchange: Exchange) -> None:
+        mount = next(item for item in self._mounts if exchange.path.startswith(item.prefix))
+        exchange.route = mount.route
+        exchange.reply = await mount.answer(exchange)
+
+    @staticmethod
+    async def _send(exchange: Exchange, reply: Reply, body: bytes, send: Send) -> None:
+        media_type = reply.media_type
         headers = [
-            _JSON,
+            _JSON if media_type == "application/json" else (b"content-type", media_type.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", exchange.request_id.encode()),
             (b"x-cycles-trace-id", exchange.trace_id.encode()),
@@ -85,38 +108,6 @@ class Edge:
         await send(
             {"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body}
         )
-
-    async def _mounted(
-        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        status = 500
-        started = False
-
-        async def with_ids(message: Message) -> None:
-            nonlocal status, started
-            if message["type"] == "http.response.start":
-                status, started = message["status"], True
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", exchange.request_id.encode()),
-                    (b"x-cycles-trace-id", exchange.trace_id.encode()),
-                ]
-            await send(message)
-
-        prefix, app = next(item for item in self._mounts if exchange.path.startswith(item[0]))
-        exchange.route = f"{prefix}/**"
-        try:
-            await app(scope, receive, with_ids)
-        except Exception:
-            self._log_failure(exchange)
-            if not started:
-                failed = exchange.error_reply(_failure())
-                await self._send(exchange, failed, write_json(failed.body), send)
-        self._count(exchange, status)
-
-    def _count(self, exchange: Exchange, status: int) -> None:
-        elapsed = time.perf_counter() - exchange.started
-        self._metrics.request(exchange.method, exchange.route, status, elapsed)
 
     @staticmethod
     def _log_failure(exchange: Exchange) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cycles_server.http.problems import Problem
+from cycles_server.http.problems import Problem, error_body
 from cycles_server.http.tracing import fresh_id, trace_of
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Reply:
-    """A status, a JSON body (or one already written), and headers of its own."""
+    """A status, a JSON body (or one already written, of any media type), and headers of its own."""
 
-    __slots__ = ("body", "headers", "raw", "status")
+    __slots__ = ("body", "headers", "media_type", "raw", "status")
 
     def __init__(
         self,
@@ -32,11 +32,13 @@ class Reply:
         *,
         headers: Headers = (),
         raw: bytes | None = None,
+        media_type: str = "application/json",
     ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
         self.raw = raw
+        self.media_type = media_type
 
 
 class Exchange:
@@ -46,11 +48,11 @@ class Exchange:
     """
 
     __slots__ = (
-        "_headers",
         "_raw_body",
         "body",
         "client",
         "confirmed",
+        "headers",
         "method",
         "path",
         "path_params",
@@ -73,9 +75,15 @@ class Exchange:
         client = scope.get("client")
         self.client: str = client[0] if client else ""
         headers: dict[bytes, bytes] = {}
+        repeated: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
-            headers[name] = value if name not in headers else headers[name] + b", " + value
-        self._headers = headers
+            if name in headers:
+                repeated.setdefault(name, [headers[name]]).append(value)
+            else:
+                headers[name] = value
+        for name, values in repeated.items():
+            headers[name] = b", ".join(values)
+        self.headers = headers
         self.request_id = fresh_id()
         self.trace_id = trace_of(self.header(b"traceparent"), self.header(b"x-cycles-trace-id"))
         self.route = "UNKNOWN"
@@ -90,10 +98,12 @@ class Exchange:
         self.reply: Reply | None = None
 
     def header(self, name: bytes) -> str | None:
-        """A request header by its lower-case name; UTF-8 where it is, else Latin-1."""
-        value = self._headers.get(name)
+        """A request header by its lower-case name, without blanks around it (RFC 9110, 5.5);
+        UTF-8 where it is, else Latin-1."""
+        value = self.headers.get(name)
         if value is None:
             return None
+        value = value.strip(b" \t")
         try:
             return value.decode()
         except UnicodeDecodeError:
@@ -118,6 +128,8 @@ class Exchange:
         if length is not None and length.isascii() and length.isdigit() and int(length) > limit:
             raise _too_large(limit)
         message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _broken_off(message)
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
             chunks = [body]
@@ -125,8 +137,7 @@ class Exchange:
             while message.get("more_body"):
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    # What has come may look complete; the client never said that it is.
-                    raise Problem("INVALID_REQUEST", "body: the connection ended inside it")
+                    raise _broken_off(message)
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
@@ -140,14 +151,7 @@ class Exchange:
 
     def error_reply(self, problem: Problem) -> Reply:
         """The contract's ErrorResponse for a problem."""
-        body: dict[str, Any] = {
-            "error": problem.code,
-            "message": problem.message,
-            "request_id": self.request_id,
-            "trace_id": self.trace_id,
-        }
-        if problem.details is not None:
-            body["details"] = dict(problem.details)
+        body = error_body(problem, self.request_id, self.trace_id)
         return Reply(problem.status, body, headers=problem.headers)
 
 
@@ -158,6 +162,12 @@ def _too_large(limit: int) -> Problem:
         status=413,
         headers=(("connection", "close"),),
     )
+
+
+def _broken_off(message: Message) -> Problem:
+    # What has come may look complete; the client never said that it is.
+    why = message.get("reason") or "the connection ended inside it"
+    return Problem("INVALID_REQUEST", f"body: {why}")
 
 
 def exchange_of(scope: Mapping[str, Any]) -> Exchange:

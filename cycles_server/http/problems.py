@@ -99,3 +99,16 @@ def store_unreachable() -> Problem:
 def _store_problem(message: str) -> Problem:
     # The contract declares no 503.
     return Problem("INTERNAL_ERROR", message, headers=(("retry-after", str(RETRY_AFTER_SECONDS)),))
+
+
+def error_body(problem: Problem, request_id: str, trace_id: str) -> dict[str, Any]:
+    """The contract's ErrorResponse."""
+    body: dict[str, Any] = {
+        "error": problem.code,
+        "message": problem.message,
+        "request_id": request_id,
+        "trace_id": trace_id,
+    }
+    if problem.details is not None:
+        body["details"] = dict(problem.details)
+    return body

@@ -2,20 +2,20 @@
 
 =============================== ============================== ==============================
 ``/actuator/health``            200 UP, 503 DOWN               anybody; details for the operator
-``/actuator/health/liveness``   200 UP while the process runs  anybody
 ``/actuator/health/readiness``  200 UP, 503 DOWN               anybody
 ``/actuator/info``              200                            the operator
 ``/actuator/prometheus``        200, Prometheus's text format  the operator
 =============================== ============================== ==============================
 
-The operator is who sends the admin key; while none is configured, anybody is. All else is
-answered with the contract's ErrorResponse.
+Liveness is answered elsewhere (see :mod:`cycles_server.operations.liveness`). The operator is who
+the admin key; while none is configured, anybody is. All else is answered with the contract's
+ErrorResponse.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -25,9 +25,9 @@ from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, Unauthorized
 
 from cycles_server.auth.adminkey import AdminKey
-from cycles_server.http.exchange import EXTENSION
 from cycles_server.http.tracing import fresh_id
 from cycles_server.operations.probe import StoreStatus
+from cycles_server.operations.wsgi import EXCHANGE
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,11 @@ def create_actuator(
     """
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a doubled slash is another path, never a redirect
-    operator = operator_check(admin_key)
+    key = AdminKey(admin_key or "")
+
+    def operator() -> bool:
+        # WSGI reads header bytes as Latin-1; compared is what was sent.
+        return key.opens(request.headers.get(ADMIN_KEY_HEADER, "").encode("latin-1"))
 
     @app.before_request
     def guard() -> None:
@@ -80,11 +84,6 @@ def create_actuator(
             store["details"] = {"detail": status.detail, "warnings": list(status.warnings)}
         body = {**_state(status.up), "components": {"redis": store}}
         return jsonify(body), 200 if status.up else 503
-
-    @app.get("/actuator/health/liveness")
-    def liveness() -> Response:
-        # Of the process alone: to restart it would not bring the store back.
-        return jsonify(_state(True))
 
     @app.get("/actuator/health/readiness")
     def readiness() -> tuple[Response, int]:
@@ -110,19 +109,6 @@ def create_actuator(
     return app
 
 
-def operator_check(admin_key: str | None) -> Callable[[], bool]:
-    """Whether the request at hand may see what is the operator's."""
-    if not admin_key:
-        return lambda: True
-    operator = AdminKey(admin_key)
-
-    def check() -> bool:
-        # WSGI reads header bytes as Latin-1; compared is what was sent.
-        return operator.matches(request.headers.get(ADMIN_KEY_HEADER, "").encode("latin-1"))
-
-    return check
-
-
 def _state(up: bool) -> dict[str, Any]:
     return {"status": "UP" if up else "DOWN"}
 
@@ -140,8 +126,7 @@ def _error_response(status: int) -> Response:
 
 def _ids() -> tuple[str, str]:
     """The request's ids: of the exchange around this application, or fresh ones without it."""
-    scope: Mapping[str, Any] = request.environ.get("asgi.scope", {})
-    exchange = (scope.get("extensions") or {}).get(EXTENSION)
+    exchange = request.environ.get(EXCHANGE)
     if exchange is None:
         return fresh_id(), fresh_id()
     return exchange.request_id, exchange.trace_id

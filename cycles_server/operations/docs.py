@@ -1,70 +1,95 @@
-"""The contract for people: the document itself, and pages to try it."""
+"""The contract for people: the document itself, and pages to try it.
+
+Everything is made once, when the server starts, and then answered from memory: large files that
+are read slowly cost no thread and no copy each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from importlib.resources import files
 
 import orjson
-from flask import Flask, Response
+from flask import Flask
 from flask_swagger_ui import get_swaggerui_blueprint
-from werkzeug.exceptions import Unauthorized
 
+from cycles_server.auth.adminkey import AdminKey
 from cycles_server.contract.document import Contract
+from cycles_server.http.exchange import Exchange, Reply
+from cycles_server.http.problems import Problem
+from cycles_server.operations.liveness import refuse_other_methods
 
 DOCUMENT_PATH = "/api-docs"
 PAGES_PATH = "/swagger-ui"
 
+Page = tuple[bytes, str]
+"""Content and media type."""
 
-def add_docs(
-    app: Flask, contract: Contract, *, operator: Callable[[], bool], document: bool, pages: bool
-) -> None:
-    """Serve the contract at ``/api-docs`` (JSON; ``/api-docs.yaml`` is the file itself) and
-    Swagger UI at ``/swagger-ui.html``.
+
+class Docs:
+    """``/api-docs`` (JSON; ``/api-docs.yaml`` is the file itself) and Swagger UI at
+    ``/swagger-ui.html``.
 
     Args:
-        operator: whether the request at hand may see them.
+        admin_key: whose sender may see them; empty leaves them open.
         document, pages: whether to serve each at all.
     """
-    as_json = orjson.dumps(contract.document)
 
-    def guarded(content: bytes, media_type: str) -> Response:
-        if not operator():
-            raise Unauthorized
-        return Response(content, content_type=media_type)
+    def __init__(
+        self,
+        contract: Contract,
+        *,
+        admin_key: str,
+        document: bool,
+        pages: bool,
+    ) -> None:
+        self._admin_key = AdminKey(admin_key)
+        self._pages: dict[str, Page] = {}
+        if document:
+            as_json = orjson.dumps(contract.document)
+            self._pages[DOCUMENT_PATH] = (as_json, "application/json")
+            yaml_type = "application/yaml; charset=utf-8"
+            self._pages[f"{DOCUMENT_PATH}.yaml"] = (contract.text, yaml_type)
+        if pages:
+            self._pages.update(_swagger_ui(contract.title))
 
-    if document:
+    async def answer(self, exchange: Exchange) -> Reply:
+        """Raises: Problem 404, 405, or 401 for who is not the operator."""
+        page = self._pages.get(exchange.path)
+        if page is None:
+            raise Problem("NOT_FOUND", "There is nothing at this path")
+        refuse_other_methods(exchange)
+        if not self._admin_key.opens((exchange.header(AdminKey.header) or "").encode()):
+            raise Problem("UNAUTHORIZED", "A valid X-Admin-API-Key is required")
+        content, media_type = page
+        return Reply(200, None, raw=content, media_type=media_type)
 
-        @app.get(DOCUMENT_PATH)
-        def document_json() -> Response:
-            return guarded(as_json, "application/json")
 
-        @app.get(f"{DOCUMENT_PATH}.yaml")
-        def document_yaml() -> Response:
-            return guarded(contract.text, "application/yaml; charset=utf-8")
-
-    if pages:
-        blueprint = get_swaggerui_blueprint(
+def _swagger_ui(title: str) -> Iterator[tuple[str, Page]]:
+    """Every page of Swagger UI by its path, as its package serves them."""
+    flask = Flask(__name__, static_folder=None)
+    flask.register_blueprint(
+        get_swaggerui_blueprint(
             PAGES_PATH,
             DOCUMENT_PATH,
             config={
-                "app_name": contract.title,
+                "app_name": title,
                 "tryItOutEnabled": True,
-                # Unused, but else the page would repeat the Host header here.
+                # Unused, but else the page would hold the address that it was made under.
                 "oauth2RedirectUrl": f"{PAGES_PATH}/oauth2-redirect.html",
             },
         )
+    )
+    client = flask.test_client()
 
-        @blueprint.before_request  # type: ignore[untyped-decorator]
-        def guard() -> None:
-            if not operator():
-                raise Unauthorized
+    def page(path: str) -> Page:
+        response = client.get(path)
+        if response.status_code != 200:
+            raise RuntimeError(f"Swagger UI has no {path}")
+        return response.data, response.content_type
 
-        app.register_blueprint(blueprint)
-        # The bare path too, which would else be a redirect to wherever the Host header says.
-        for path in (PAGES_PATH, f"{PAGES_PATH}.html"):
-            app.add_url_rule(
-                path,
-                endpoint="swagger_ui.page",
-                view_func=app.view_functions["swagger_ui.show"],
-                strict_slashes=False,
-            )
+    index = page(f"{PAGES_PATH}/")
+    for path in (PAGES_PATH, f"{PAGES_PATH}/", f"{PAGES_PATH}.html", f"{PAGES_PATH}/index.html"):
+        yield path, index
+    for file in files("flask_swagger_ui").joinpath("dist").iterdir():
+        yield f"{PAGES_PATH}/{file.name}", page(f"{PAGES_PATH}/{file.name}")

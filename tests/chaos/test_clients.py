@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import resource
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,16 +16,7 @@ from support.wire import ANSWER_SECONDS, Answer, Wire, call_once, request_bytes
 CROWD = 1500
 
 
-@pytest.fixture(autouse=True)
-def many_files() -> Iterator[None]:
-    """Room for the connections of a crowd on the client's side."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(soft, 4 * CROWD)
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        pytest.skip("too few open files allowed")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+pytestmark = pytest.mark.usefixtures("many_files")
 
 
 @pytest.fixture(scope="module")

@@ -53,11 +53,20 @@ class Wire:
         self._writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> Wire:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, *, read_ahead: int = 2**16) -> Wire:
+        """``read_ahead``: how many bytes are taken from the server before they are asked for."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=read_ahead))
 
     def send(self, data: bytes) -> None:
         self._writer.write(data)
+
+    async def sent(self) -> None:
+        """Wait until the server has taken most of it. Raises: OSError if it never will."""
+        await self._writer.drain()
+
+    def end_sending(self) -> None:
+        """Half-close: nothing more is sent, answers are still read."""
+        self._writer.write_eof()
 
     async def answer(self, since: float | None = None) -> Answer:
         """The next answer. Raises: OSError or EOFError if the connection ends before it."""

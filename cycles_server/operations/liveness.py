@@ -1,0 +1,36 @@
+"""``/actuator/health/liveness``: that this process runs, and nothing else.
+
+It is answered on the event loop, with no thread, no store and nothing to read: there is nothing
+in it that other requests could use up.
+"""
+
+from __future__ import annotations
+
+from cycles_server.http.crowd import LIVENESS_PATH
+from cycles_server.http.exchange import Exchange, Reply
+from cycles_server.http.problems import Problem
+
+UP = {"status": "UP"}
+
+
+async def liveness(exchange: Exchange) -> Reply:
+    """200 UP. To restart the process would not bring the store back, so it is not looked at.
+
+    Raises:
+        Problem: 404 below the path, 405 for a method that is none of GET and HEAD.
+    """
+    if exchange.path != LIVENESS_PATH:
+        raise Problem("NOT_FOUND", "There is nothing at this path")
+    refuse_other_methods(exchange)
+    return Reply(200, UP)
+
+
+def refuse_other_methods(exchange: Exchange) -> None:
+    """Raises: Problem 405 for a method that is none of GET and HEAD."""
+    if exchange.method not in ("GET", "HEAD"):
+        raise Problem(
+            "INVALID_REQUEST",
+            "This path answers GET, HEAD only",
+            status=405,
+            headers=(("allow", "GET, HEAD"),),
+        )
