@@ -86,12 +86,14 @@ class Connection(asyncio.BufferedProtocol):
         *,
         limits: ConnectionLimits,
         crowd: Crowd,
+        common: _CommonHeaders,
     ) -> None:
         self._app = config.loaded_app
         self._server_state = server_state
         self._app_state = app_state
         self._limits = limits
         self._crowd = crowd
+        self._common = common
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(limits.head, self)
         self._turns: deque[Turn] = deque()  # not answered yet, the first one being served
@@ -357,6 +359,10 @@ class Connection(asyncio.BufferedProtocol):
         if not (self._ended or self._transport.is_closing()):
             self._transport.write(data)
 
+    @property
+    def full(self) -> bool:
+        return self._writable is not None
+
     async def drained(self) -> None:
         if self._writable is not None:
             await asyncio.shield(self._writable)
@@ -366,7 +372,7 @@ class Connection(asyncio.BufferedProtocol):
             self._settle()
 
     def common_headers(self) -> bytes:
-        return b"".join([b"%b: %b\r\n" % pair for pair in self._server_state.default_headers])
+        return self._common.lines(self._server_state.default_headers)
 
     def turn_ended(self, turn: Turn) -> None:
         if not self._turns or self._turns[0] is not turn:
@@ -439,12 +445,27 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
 
 
+class _CommonHeaders:
+    """The header lines of every answer, which uvicorn makes anew each second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        if headers is not self._headers:
+            self._headers = headers
+            self._lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        return self._lines
+
+
 class Connections:
     """Makes the connections of a server; uvicorn calls it for each."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._crowd: Crowd | None = None
+        self._common = _CommonHeaders()
 
     def __call__(
         self,
@@ -456,4 +477,11 @@ class Connections:
     ) -> Connection:
         if self._crowd is None:  # in the worker, behind the fork
             self._crowd = Crowd(self._limits.most)
-        return Connection(config, server_state, app_state, limits=self._limits, crowd=self._crowd)
+        return Connection(
+            config,
+            server_state,
+            app_state,
+            limits=self._limits,
+            crowd=self._crowd,
+            common=self._common,
+        )

@@ -25,8 +25,12 @@ class Line(Protocol):
     def write(self, data: bytes) -> None:
         """Hand over to the transport, unless the client is gone."""
 
+    @property
+    def full(self) -> bool:
+        """Whether the client must read before more is written."""
+
     async def drained(self) -> None:
-        """Wait until the client has read enough for more to be written."""
+        """Wait until it has."""
 
     def body_wanted(self) -> None:
         """Somebody waits for the rest of the body."""
@@ -158,7 +162,8 @@ class Turn:
         if len(body) <= HIGH_WATER_BYTES:
             lines.append(body)
             self._line.write(b"".join(lines))
-            await self._line.drained()
+            if self._line.full:
+                await self._line.drained()
         else:
             self._line.write(b"".join(lines))
             await self._write_in_pieces(body)
