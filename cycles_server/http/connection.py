@@ -153,24 +153,27 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
         self._crowd.wait_for_client(self)
-        self._wait(_State.READER, self._limits.write_s)
+        self._wait(_State.READER, self._write_s)
 
     def resume_writing(self) -> None:
         writable, self._writable = self._writable, None
         if writable is None:
             return
         writable.set_result(None)
-        if not self._ended and self._turns and self._turns[0].complete:
-            self._crowd.serve(self)
-            self._wait(_State.SERVER)
+        if not self._ended:
+            if self._turns and self._turns[0].complete:
+                self._crowd.serve(self)
+            self._mind_the_time()
 
     def shutdown(self) -> None:
         """Told by uvicorn to end: now if no complete request waits, else behind its answer."""
         self._stopping = True
+        if self._state is _State.READER or (self._ended and self._transport.is_closing()):
+            self._wait(_State.READER, self._write_s)
         complete = [turn for turn in self._turns if turn.complete]
         if complete:
             complete[-1].keep_alive = False
-        else:
+        elif not self._ended:
             self._close()
 
     # -- reading ---------------------------------------------------------------------------------
@@ -410,7 +413,12 @@ class Connection(asyncio.BufferedProtocol):
         self._ended = True
         self._transport.close()
         if self._transport.get_write_buffer_size():
-            self._wait(_State.END, self._limits.write_s)
+            self._wait(_State.END, self._write_s)
+
+    @property
+    def _write_s(self) -> float:
+        # A stop is not held up by who does not read.
+        return min(self._limits.write_s, _LINGER_S) if self._stopping else self._limits.write_s
 
     # -- time ------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import signal
 import pytest
 from conftest import Running, StartServer
 from support.agents import Crew, check_books
+from support.server import ADMIN_KEY
 from support.tenants import Tenant
 from support.wire import Answer, Wire, eventually, request_bytes
 
@@ -103,5 +104,24 @@ def test_who_never_ends_is_cut_off_at_the_limit(start: StartServer) -> None:
         stop(running)
         await asyncio.to_thread(eventually, lambda: gone(running), AT_ONCE_S)
         wire.close()
+
+    asyncio.run(trial())
+
+
+def test_who_does_not_read_or_send_holds_up_no_stop(start: StartServer) -> None:
+    running = start()
+    many = request_bytes("GET", "/api-docs", admin=ADMIN_KEY) * 30
+
+    async def trial() -> None:
+        deaf = [await Wire.open(running.server.port, read_ahead=1024) for _ in range(5)]
+        for wire in deaf:
+            wire.send(many)
+        refused = await Wire.open(running.server.port)
+        refused.send(b"garbage\r\n\r\n")  # and then it stays
+        await asyncio.sleep(0.3)  # all this arrives
+        stop(running)
+        await asyncio.to_thread(eventually, lambda: gone(running), 2 * AT_ONCE_S)
+        for wire in (*deaf, refused):
+            wire.close()
 
     asyncio.run(trial())
