@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 import jiter
 
 from cycles_server.http.json import JsonError
 
 _BRACKET = re.compile(rb"[\[\]{}]")
-_OPENING = b"[{"
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 _WHITE = b" \t\r\n"
 
 
@@ -39,20 +41,20 @@ class BodyBounds:
         if few and opened <= self.depth:
             return
         skeleton = self._skeleton(body)
-        end = None
-        if _values(skeleton) > self.values:
-            end = self._too_many_at(skeleton)
-        depth = 0
-        for bracket in _BRACKET.finditer(skeleton, 0, len(skeleton) if end is None else end):
-            depth += 1 if bracket[0] in _OPENING else -1
-            if depth > self.depth:
-                where = _place(body[: bracket.end()], depth)
-                raise JsonError(f"nested more than {self.depth} levels deep", where)
-        if end is not None:
-            raise JsonError(
-                f"more than {self.values} members and elements in one body",
-                _place(body[:end], depth),
-            )
+        too_many = _values(skeleton) > self.values
+        if too_many:
+            skeleton = skeleton[: self._too_many_at(skeleton)]
+        steps = map(_STEPS.__getitem__, skeleton.translate(None, _NO_BRACKETS))
+        depths = list(accumulate(steps, initial=0))
+        if max(depths) > self.depth:
+            first = next(place for place, depth in enumerate(depths) if depth > self.depth)
+            brackets = _BRACKET.finditer(skeleton)
+            end = next(islice(brackets, first - 1, None)).end()
+            where = _place(body[:end], depths[first])
+            raise JsonError(f"nested more than {self.depth} levels deep", where)
+        if too_many:
+            where = _place(body[: len(skeleton)], depths[-1])
+            raise JsonError(f"more than {self.values} members and elements in one body", where)
 
     def _skeleton(self, body: bytes) -> bytes:
         """The body with blanks for what its strings hold, byte for byte in the same places.

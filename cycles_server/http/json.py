@@ -28,8 +28,8 @@ _CLOSED: OpenMembers = {}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # A number that may need a closer look: a fraction, an exponent, a negative zero, or very many
-# digits. It also matches inside strings, which only costs the closer look. In a long body the
-# search would cost more than that.
+# digits. It also matches inside strings, which only costs the closer look. A long body gets that
+# in any case: the search would cost more.
 _SUSPECT = re.compile(rb"[:,\[]\s*-?(?:[0-9]{19}|[0-9]+[.eE]|(?<=-)0)")
 _SEARCHED_BYTES = 32_768
 
@@ -101,21 +101,21 @@ def read_json(body: bytes, open_members: OpenMembers = _CLOSED) -> tuple[Any, bo
         JsonError: with a sentence that says what is wrong and where.
     """
     failure: ValueError | None = None
-    try:
-        value = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False)
-        if len(body) <= _SEARCHED_BYTES and _SUSPECT.search(body) is None:
-            return value, False
-    except ValueError as error:
-        # jiter refuses half of a surrogate pair, and an integer of thousands of digits.
-        failure = error
+    if len(body) <= _SEARCHED_BYTES:
+        try:
+            value = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False)
+            if _SUSPECT.search(body) is None:
+                return value, False
+        except ValueError as error:
+            # jiter refuses half of a surrogate pair, and an integer of thousands of digits.
+            failure = error
     try:
         value = _AS_WRITTEN.decode(body.decode())
     except JsonError:
         raise
     except (ValueError, RecursionError) as error:
         raise JsonError(f"not valid JSON: {failure or error}") from None
-    halves = failure is not None and _HALF_A_PAIR.search(body) is not None
-    return _settled(value, open_members, halves), True
+    return _settled(value, open_members, _HALF_A_PAIR.search(body) is not None), True
 
 
 def _integer(text: str) -> int | Number:
@@ -159,7 +159,7 @@ def _settled(value: Any, inside: OpenMembers, halves: bool) -> Any:
 
     Args:
         inside: what is open below; ``OPEN`` where all is.
-        halves: whether texts may hold halves of surrogate pairs.
+        halves: whether texts may hold half of a surrogate pair.
     """
     is_open = inside is OPEN
     if isinstance(value, dict):
