@@ -31,6 +31,13 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # digits. It also matches inside strings, which only costs the closer look. A long body gets that
 # in any case: the search would cost more.
 _SUSPECT = re.compile(rb"[:,\[]\s*-?(?:[0-9]{19}|[0-9]+[.eE]|(?<=-)0)")
+# The same without the integers of 64 bits, and without the decimals that a double gives back
+# digit for digit: at most 15 of them, no exponent, nothing that JSON writers would shorten.
+_WILD = re.compile(
+    rb"[:,\[]\s*-?(?:[0-9]{20}|9[2-9][0-9]{17}|(?<=-)0(?!\.)"
+    rb"|(?![0-9.]{3,16}[,\]}\s])[0-9]+[.eE]"
+    rb"|(?![0-9]+\.(?:0|(?!000)[0-9]*[1-9])[,\]}\s])[0-9]+[.eE])"
+)
 _SEARCHED_BYTES = 32_768
 
 _HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -104,8 +111,11 @@ def read_json(body: bytes, open_members: OpenMembers = _CLOSED) -> tuple[Any, bo
     if len(body) <= _SEARCHED_BYTES:
         try:
             value = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False)
-            if _SUSPECT.search(body) is None:
+            suspect = _SUSPECT.search(body)
+            if suspect is None:
                 return value, False
+            if _WILD.search(body, suspect.start()) is None:
+                return value, True
         except ValueError as error:
             # jiter refuses half of a surrogate pair, and an integer of thousands of digits.
             failure = error
@@ -239,12 +249,14 @@ def stored_object(text: bytes) -> StoredObject | None:
 
 # -- writing -------------------------------------------------------------------------------------
 
+_SORTED = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_SORT_KEYS
+
 
 def canonical(value: Any) -> bytes:
     """One form for all ways to write the same request: members sorted, no white space, integers
     exact, every other number as it was written (so not RFC 8785, whose numbers go through
     doubles)."""
-    return orjson.dumps(value, _as_it_was, orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_SORT_KEYS)
+    return orjson.dumps(value, _as_it_was, _SORTED)
 
 
 def write_json(value: Any) -> bytes:
