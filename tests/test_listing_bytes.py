@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -142,12 +144,35 @@ def test_rows_without_maps_fill_a_page_too(small_pages: Running) -> None:
 
 
 def test_a_page_by_default_holds_a_megabyte(running: Running) -> None:
-    tenant = Lists(running)
-    tenant.tenant.budget()
+    """Another tenant's reserves go on while all of a tenant's heavy pages are turned."""
+    heavy, other = Lists(running), running.tenant()
+    heavy.tenant.budget()
+    other.budget()
     sent = {"x": "x" * 1_000_000}
-    ids = [tenant.tenant.reserved(metadata=sent) for _ in range(4)]
-    turned = pages(tenant, include="metadata")
-    assert [[row["reservation_id"] for row in page] for page in turned] == [
-        [row_id] for row_id in reversed(ids)
-    ]
-    assert all(row["metadata"] == sent for page in turned for row in page)
+    ids = [heavy.tenant.reserved(metadata=sent) for _ in range(3)]
+    text = json.dumps(sent)
+    ids += [heavy.put(T0 - place, metadata_json=text) for place in range(60)]
+    turning = threading.Event()
+    reserved: list[str] = []
+
+    def reserve() -> None:
+        while not turning.is_set():
+            reserved.append(other.reserved(1))
+
+    with ThreadPoolExecutor(1) as aside:
+        reserves = aside.submit(reserve)
+        try:
+            for by in ("", "expires_at_ms"):
+                params = {"include": "metadata", "limit": 200} | ({"sort_by": by} if by else {})
+                turned = pages(heavy, **params)
+                assert all(len(page) == 1 for page in turned)
+                rows = [page[0] for page in turned]
+                assert sorted(row["reservation_id"] for row in rows) == sorted(ids)
+                assert all(row["metadata"] == sent for row in rows)
+        finally:
+            turning.set()
+        reserves.result()
+    assert len(set(reserved)) == len(reserved) > 0
+    assert other.amounts()["reserved"] == len(reserved)
+    for row_id in ids:
+        heavy.remove(row_id)
