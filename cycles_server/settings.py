@@ -31,6 +31,7 @@ _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 _MOST_DAYS = 1_000_000  # a date that far ahead still has a four-digit year
 _MOST_GRACE_SECONDS = 86_400
+_MOST_DEPTH = 190  # a JSON reader gives up a little further on
 _SHOWN_CHARACTERS = 80
 _ISO_TIME = r"pt(?=[0-9])(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?"
 
@@ -302,6 +303,27 @@ class Settings(BaseSettings):
     cycles_max_body_bytes: Annotated[int, _whole(1, _INT32, "bytes")] = Field(
         default=1_048_576,
         description="Longest request body in bytes; a longer one is answered 413.",
+    )
+    cycles_max_body_values: Annotated[int, _whole(100, _INT32)] = Field(
+        default=10_000,
+        description=(
+            "Most members and elements that all objects and arrays of a request body may hold "
+            "together; a body with more is answered 400."
+        ),
+    )
+    cycles_max_body_depth: Annotated[int, _whole(8, _MOST_DEPTH)] = Field(
+        default=128,
+        description=(
+            "How deep objects and arrays of a request body may stand inside each other, the body "
+            "included; a deeper one is answered 400."
+        ),
+    )
+    cycles_max_page_bytes: Annotated[int, _whole(1024, _INT32, "bytes")] = Field(
+        default=1_048_576,
+        description=(
+            "Stored bytes after which a page of reservations ends, however many rows were asked "
+            "for; a row that is longer by itself has a page of its own."
+        ),
     )
     cycles_max_target_bytes: Annotated[int, _whole(256, _INT32, "bytes")] = Field(
         default=16_384,

@@ -113,7 +113,8 @@ async def list_reservations(exchange: Exchange, services: Services) -> Reply:
     """GET /v1/reservations: one page; it stays open to a closed tenant."""
     query = read_list_query(exchange.query, exchange.caller.scope_filter)
     tenant = effective_tenant(exchange)
-    return Reply(200, await list_page(services.store, tenant, query))
+    most_bytes = services.settings.cycles_max_page_bytes
+    return Reply(200, await list_page(services.store, tenant, query, most_bytes))
 
 
 async def get_reservation(exchange: Exchange, services: Services) -> Reply:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from typing import Any
 
 import pytest
 from support.edges import MUTATIONS, Prepared, check_error, post_bytes, prepare, with_member
-from support.tenants import Tenant, new_key
+from support.tenants import Tenant
 
 POSTS = (*MUTATIONS, "decide")
 INVALID = (400, "INVALID_REQUEST")
@@ -31,6 +31,7 @@ NO_JSON = (
     b"/**/{}",
     "{}".encode("utf-16"),
     b"\xef\xbb\xbf{}",
+    b"\xef\xbb\xbf",
     b"[" * 100_000,
     b'{"a":' * 100_000,
 )
@@ -48,7 +49,7 @@ def test_a_good_body_spoiled(tenant: Tenant) -> None:
     request = prepare(tenant, "createReservation")
     good = json.dumps(request.body).encode()
     spoiled = {
-        "byte order mark": b"\xef\xbb\xbf" + good,
+        "two byte order marks": b"\xef\xbb\xbf" * 2 + good,
         "UTF-16": good.decode().encode("utf-16"),
         "bad UTF-8": good.replace(b"llm.completion", b"llm.\xff\xfe"),
         "overlong UTF-8": good.replace(b"llm.completion", b"llm.\xc0\xaf"),
@@ -67,11 +68,26 @@ def test_a_good_body_spoiled(tenant: Tenant) -> None:
     assert post_bytes(tenant, good + b" \r\n\t").status_code == 200
 
 
+def test_a_byte_order_mark_is_no_part_of_the_body(tenant: Tenant) -> None:
+    body = json.dumps(tenant.reserve_body()).encode()
+    first = post_bytes(tenant, b"\xef\xbb\xbf" + body)
+    assert first.status_code == 200, first.text
+    assert post_bytes(tenant, body).json()["reservation_id"] == first.json()["reservation_id"]
+
+
 CONTENT_TYPES = {
     "application/json": True,
     "application/json; charset=utf-8": True,
     'application/json;charset="UTF-8"': True,
     "APPLICATION/JSON": True,
+    "application/json;": True,
+    "application/json ; x": True,
+    "application/json; version=1": True,
+    "application/json;version=1;charset=UTF-8;x": True,
+    'application/json; profile="a;b\\"; charset=latin-1"; charset = utf8': True,
+    'application/json; x="unfinished; charset=utf-8': True,
+    'application/json\t;\tCharset="utf-\\8"': True,
+    "application/json; =": True,
     None: False,
     "": False,
     "text/plain": False,
@@ -80,6 +96,11 @@ CONTENT_TYPES = {
     "application/problem+json": False,
     "application/jsonx": False,
     "application/json; charset=latin-1": False,
+    "application/json; charset": False,
+    'application/json; profile="x"; charset="utf-16"': False,
+    "application/json; charset=utf-8; CHARSET=us-ascii": False,
+    "application /json": False,
+    "; charset=utf-8": False,
     "application/json, text/plain": False,
     "*/*": False,
     "\u00fc": False,
@@ -93,6 +114,33 @@ def test_content_type(tenant: Tenant, content_type: str | None, good: bool) -> N
         assert answer.status_code == 200, answer.text
     else:
         assert "Content-Type" in check_error(answer, *INVALID)["message"]
+
+
+def test_an_unknown_charset_is_named(tenant: Tenant) -> None:
+    for charset in ("iso-8859-1", "UTF-16", "x" * 3000):
+        answer = post_bytes(
+            tenant,
+            json.dumps(tenant.reserve_body()),
+            content_type=f"application/json; charset={charset}",
+        )
+        message = check_error(answer, *INVALID)["message"]
+        assert f"charset {charset[:40]}" in message
+        assert len(message) < 200
+
+
+def test_a_compressed_body_is_refused_by_name(tenant: Tenant) -> None:
+    body = json.dumps(tenant.reserve_body()).encode()
+    headers = {"Content-Type": "application/json"}
+    for coding in ("gzip", "br", "GZIP", "identity, gzip", "x" * 3000):
+        headers["Content-Encoding"] = coding
+        content = gzip.compress(body) if coding == "gzip" else body
+        answer = tenant.http.post("/v1/reservations", content=content, headers=headers)
+        message = check_error(answer, *INVALID)["message"]
+        assert message.startswith("Content-Encoding: ")
+        assert len(message) < 200
+    for coding in ("identity", "Identity", ""):
+        headers["Content-Encoding"] = coding
+        assert tenant.http.post("/v1/reservations", content=body, headers=headers).is_success
 
 
 def refuse(tenant: Tenant, request: Prepared, place: str, literal: str) -> str:
@@ -141,7 +189,7 @@ def test_missing_unknown_and_null_members(tenant: Tenant, operation: str) -> Non
 
 # -- numbers -------------------------------------------------------------------------------------
 
-UNKEEPABLE = (
+NO_NUMBERS = (
     "NaN",
     "Infinity",
     "-Infinity",
@@ -150,27 +198,32 @@ UNKEEPABLE = (
     "[1e308,1e309]",
     "1e99999999999999999999",
     "-1E+99999999999999999999",
-    "0e99999999999999999999",
-    "1e-99999999999999999999",
-    "5e-324000",
-    str(INT64_MAX + 1),
-    str(-INT64_MAX - 2),
     "9" * 400,
     "9" * 5000,
     "-" + "9" * 5000,
-    "0." + "1" * 400,
-    "0.12345678901234567890",
-    "9007199254740993.0",
-    "9007199254740994.0",
     "1" * 4000 + ".5",
     '{"a":[{"b":1e400}]}',
     "01",
     "1.",
     ".5",
     "+1",
+    "-",
     "0x10",
     "1_000",
     "\u0661",
+)
+# Taken where the contract leaves an object open, and nowhere else.
+UNKEEPABLE = (
+    "0e99999999999999999999",
+    "1e-99999999999999999999",
+    "5e-324000",
+    str(INT64_MAX + 1),
+    str(-INT64_MAX - 2),
+    "9" * 300,
+    "0." + "1" * 400,
+    "0.12345678901234567890",
+    "9007199254740993.0",
+    "9007199254740994.0",
 )
 
 
@@ -179,16 +232,20 @@ def test_numbers_that_would_not_be_kept(tenant: Tenant, operation: str) -> None:
     request = prepare(tenant, operation)
     assert request.body is not None
     amount = next((name for name in ("estimate", "actual") if name in request.body), None)
-    places = ["metadata.x"] if operation != "releaseReservation" else ["reason"]
+    places = ["reason"] if operation == "releaseReservation" else []
     if operation in ("commitReservation", "createEvent"):
-        places += ["metrics.custom.x", "metrics.tokens_input"]
+        places.append("metrics.tokens_input")
     if amount:
         places.append(f"{amount}.amount")
+    open_places = [] if operation == "releaseReservation" else ["metadata.x"]
+    if operation in ("commitReservation", "createEvent"):
+        open_places.append("metrics.custom.x")
     before = tenant.amounts()
-    for literal in UNKEEPABLE:
-        for place in places:
-            message = refuse(tenant, request, place, literal)
-            assert len(message) < 400
+    for literals, at in ((NO_NUMBERS, places + open_places), (UNKEEPABLE, places)):
+        for literal in literals:
+            for place in at:
+                message = refuse(tenant, request, place, literal)
+                assert len(message) < 400
     assert tenant.amounts() == before
     assert request.send(tenant.http).is_success
 
@@ -196,9 +253,30 @@ def test_numbers_that_would_not_be_kept(tenant: Tenant, operation: str) -> None:
 def test_the_message_names_the_member(tenant: Tenant) -> None:
     request = prepare(tenant, "createReservation")
     assert "metadata.a.b[1].c" in refuse(tenant, request, "metadata", '{"a":{"b":[0,{"c":1e400}]}}')
-    assert "metadata.a[0][1]" in refuse(tenant, request, "metadata", f'{{"a":[[1,{10**19}]]}}')
+    assert "metadata.a[0][1]" in refuse(tenant, request, "metadata", '{"a":[[1,-1e309]]}')
     assert "estimate.amount" in refuse(tenant, request, "estimate.amount", str(2**63))
     assert "estimate.amount" in refuse(tenant, request, "estimate.amount", "5.5")
+    for place in ("idempotency_key", "subject.agent", "action.name", "action.kind"):
+        assert f"{place}: " in refuse(tenant, request, place, r'"a\ud83d"')
+    assert "action.tags[1]: " in refuse(tenant, request, "action.tags", r'["a", "\ude00\ud83d"]')
+    assert "subject.\ufffd: " in refuse(tenant, request, "subject", r'{"\ud83d": "a"}')
+    request = prepare(tenant, "releaseReservation")
+    assert "reason: " in refuse(tenant, request, "reason", r'"\ud83d"')
+
+
+def test_a_message_stays_short(tenant: Tenant) -> None:
+    """However long the name or the value that it is about."""
+    request = prepare(tenant, "createReservation")
+    name, deep = "n" * 200_000, '{"a":' * 90 + "1e400" + "}" * 90
+    for place, literal in (
+        ("metadata", f'{{"{name}":1e400}}'),
+        ("metadata", deep),
+        ("metadata", f'{{"{name}":1,"{name}":2}}'),
+        ("subject.dimensions", f'{{"{name}":5}}'),
+        ("estimate.unit", f'"{name}"'),
+        (name, "1"),
+    ):
+        assert len(refuse(tenant, request, place, literal)) < 600
 
 
 AMOUNTS: dict[str, int | None] = {
@@ -277,26 +355,3 @@ def test_other_integers_may_be_written_with_a_fraction(tenant: Tenant) -> None:
     assert post_bytes(tenant, body, path=request.path).status_code == 201
     for literal in ("-1", "1.5", str(2**63), '"1"'):
         assert "client_time_ms" in refuse(tenant, request, "client_time_ms", literal)
-
-
-def test_deep_nesting(tenant: Tenant) -> None:
-    for depth in (1, 50, 150, 190, 196, 198, 199, 200, 250, 1000):
-        for opening, closing in (("[", "]"), ('{"a":', "}")):
-            nested = opening * depth + "1" + closing * depth
-            body: dict[str, Any] = tenant.reserve_body(
-                idempotency_key=new_key(), metadata={"x": "@"}
-            )
-            text = json.dumps(body).replace('"@"', nested)
-            answer = post_bytes(tenant, text)
-            if answer.status_code == 400:
-                assert depth > 100
-                check_error(answer, *INVALID)
-                continue
-            reservation = answer.json()["reservation_id"]
-            for shown in (
-                tenant.get(reservation).json(),
-                tenant.list(include="metadata").json()["reservations"][0],
-            ):
-                assert json.dumps(shown["metadata"]["x"]) == json.dumps(json.loads(nested))
-            assert post_bytes(tenant, text).json()["reservation_id"] == reservation
-            assert tenant.release(reservation).is_success

@@ -114,6 +114,22 @@ def test_each_unit_is_a_row_and_rows_are_ordered(balances: Balances) -> None:
         assert [(row["scope_path"], row["remaining"]["unit"]) for row in rows] == whole
 
 
+def test_thousands_of_budgets_stay_in_order(balances: Balances) -> None:
+    """Names are looked at a thousand at a time, and some of them lead nowhere."""
+    tenant = balances.tenant
+    store, tenant.redis = tenant.redis, tenant.redis.pipeline(transaction=False)
+    scopes = [balances.put(f"agent:bot-{place:04}") for place in range(2_500)]
+    tenant.redis.execute()
+    tenant.redis = store
+    gone = scopes[3:2_400:7]
+    store.delete(*(tenant.names.budget(scope, "TOKENS") for scope in gone))
+    there = sorted(set(scopes) - set(gone))
+    assert balances.scopes(tenant=balances.name, limit=200) == there
+    page = balances.reader.page(PATH, tenant=balances.name, limit=150)
+    rest = balances.scopes(tenant=balances.name, limit=200, cursor=page["next_cursor"])
+    assert rest == there[150:]
+
+
 def test_budgets_come_and_go_between_pages(balances: Balances) -> None:
     scopes = [balances.put(f"agent:bot-{place:02}") for place in range(20)]
     page = balances.reader.page(PATH, tenant=balances.name, limit=5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.edges import check_error, post_bytes
 from support.tenants import Tenant, new_key
 
 ODD: dict[str, Any] = {
@@ -94,17 +95,142 @@ def test_dimensions_come_back(tenant: Tenant) -> None:
     assert list(detail["subject"]["dimensions"]) == list(dimensions)
 
 
-@pytest.mark.parametrize(
-    ("stored", "sent"),
-    [("1.0", 1.0), ("-0.0", -0.0), ("1e2", 100.0), ("123456789012345.5", 123456789012345.5)],
+# -- numbers and texts as they were written --------------------------------------------------------
+
+NUMBERS = (
+    "1.0",
+    "-0.0",
+    "-0",
+    "1.10",
+    "1e2",
+    "1E+2",
+    "1e21",
+    "1e-7",
+    "123456789012345.5",
+    "0.12345678901234567890",
+    "0.1000000000000000055511151231257827",
+    str(2**53 + 1),
+    f"{2**53 + 1}.0",
+    str(2**63),
+    "17293822569102704640",
+    str(2**64),
+    str(-(2**63) - 1),
+    "9" * 300,
+    "1.7976931348623157e308",
+    "5e-324",
+    "1e-999999",
 )
-def test_floats_stay_floats(tenant: Tenant, stored: str, sent: float) -> None:
-    body = json.dumps(tenant.reserve_body(metadata={"x": "@"})).replace('"@"', stored)
-    headers = {"Content-Type": "application/json"}
-    answer = raw(tenant.http.post("/v1/reservations", content=body, headers=headers))
-    shown = raw(tenant.get(answer["reservation_id"]))["metadata"]["x"]
-    assert isinstance(shown, float)
-    assert str(shown) == str(sent)
+AS_SENT = "{" + ",".join(f'"n{place}":{text}' for place, text in enumerate(NUMBERS)) + "}"
+NESTED = f'{{"a":[{AS_SENT},[{",".join(NUMBERS)}]],"b":{{"":{AS_SENT}}}}}'
+
+
+def posted(tenant: Tenant, path: str, body: dict[str, Any], literal: str) -> httpx.Response:
+    """Send a body with this JSON in place of each ``"@"``."""
+    return post_bytes(tenant, json.dumps(body).replace('"@"', literal), path=path)
+
+
+def inside(answer: httpx.Response, member: str) -> str:
+    """The text of a member whose JSON has no blanks and is followed by another or the end."""
+    assert answer.is_success, answer.text
+    _, found, rest = answer.text.partition(f'"{member}":')
+    assert found, answer.text
+    return rest
+
+
+@pytest.mark.parametrize("literal", [AS_SENT, NESTED], ids=["flat", "nested"])
+def test_numbers_keep_their_digits(tenant: Tenant, literal: str) -> None:
+    body = tenant.reserve_body(metadata="@")
+    first = posted(tenant, "/v1/reservations", body, literal)
+    reservation = raw(first)["reservation_id"]
+    assert raw(posted(tenant, "/v1/reservations", body, literal))["reservation_id"] == reservation
+    commit = {
+        "idempotency_key": new_key(),
+        "actual": {"unit": "TOKENS", "amount": 7},
+        "metadata": "@",
+        "metrics": {"custom": "@", "tokens_input": 3},
+    }
+    path = f"/v1/reservations/{reservation}/commit"
+    first = posted(tenant, path, commit, literal)
+    assert raw(first)["charged"]["amount"] == 7
+    assert posted(tenant, path, commit, literal).text == first.text
+    shown = tenant.get(reservation)
+    listed = tenant.list(include="metadata,committed_metadata")
+    for member in ("metadata", "committed_metadata"):
+        assert inside(shown, member).startswith(literal)
+        assert inside(listed, member).startswith(literal)
+    row = tenant.redis.hgetall(tenant.names.reservation(reservation))
+    assert row[b"committed_metrics_json"].decode() == f'{{"custom":{literal},"tokens_input":3}}'
+    event = {**commit, **tenant.reserve_body(metadata="@")}
+    del event["estimate"]
+    first = posted(tenant, "/v1/events", event, literal)
+    stored = tenant.redis.hgetall(tenant.names.event(raw(first)["event_id"]))
+    assert stored[b"metadata_json"].decode() == literal
+    assert posted(tenant, "/v1/events", event, literal).text == first.text
+    assert tenant.amounts()["spent"] == 14
+    extend = {"idempotency_key": new_key(), "extend_by_ms": 1000, "metadata": "@"}
+    path = f"/v1/reservations/{tenant.reserved()}/extend"
+    assert raw(posted(tenant, path, extend, literal)) is not None
+    assert raw(posted(tenant, "/v1/decide", tenant.reserve_body(metadata="@"), literal))
+
+
+def test_every_number_is_its_own(tenant: Tenant) -> None:
+    """Written otherwise, it is another request: nobody is told that 2^53 and 2^53 + 1 are one."""
+    written = [*NUMBERS, str(2**53), "1.1", "100", "1", str(2**64 + 1), "1e22"]
+    body = tenant.reserve_body(metadata={"x": "@"})
+    first = raw(posted(tenant, "/v1/reservations", body, written[0]))
+    for literal in written[1:]:
+        answer = posted(tenant, "/v1/reservations", body, literal)
+        assert answer.json()["error"] == "IDEMPOTENCY_MISMATCH", literal
+    again = raw(posted(tenant, "/v1/reservations", body, written[0]))
+    assert again["reservation_id"] == first["reservation_id"]
+
+
+def test_half_a_pair_becomes_the_replacement_character(tenant: Tenant) -> None:
+    literal = r'{"cut":"a\ud83d","\uD83Dkey":["\ude00\ud83d", 1e99, {"\udfff":"\ud83d\ude00"}]}'
+    kept = {"cut": "a\ufffd", "\ufffdkey": ["\ufffd\ufffd", 1e99, {"\ufffd": "\U0001f600"}]}
+    reservation = tenant.reserved(metadata={})
+    commit = {
+        "idempotency_key": new_key(),
+        "actual": {"unit": "TOKENS", "amount": 7},
+        "metadata": "@",
+        "metrics": {"custom": "@"},
+    }
+    path = f"/v1/reservations/{reservation}/commit"
+    first = posted(tenant, path, commit, literal)
+    assert raw(first)["charged"]["amount"] == 7
+    assert posted(tenant, path, commit, literal).text == first.text
+    assert raw(tenant.get(reservation))["committed_metadata"] == kept
+    [row] = raw(tenant.list(include="committed_metadata"))["reservations"]
+    assert row["committed_metadata"] == kept
+    stored = tenant.redis.hget(tenant.names.reservation(reservation), "committed_metrics_json")
+    assert json.loads(stored) == {"custom": kept}
+    # Two names that become one would be a member given twice.
+    twice = posted(
+        tenant, "/v1/decide", tenant.reserve_body(metadata="@"), r'{"\ud83d":1,"\ud83e":2}'
+    )
+    message = check_error(twice, 400, "INVALID_REQUEST")["message"]
+    assert "metadata" in message
+    assert "duplicate" in message
+
+
+def test_what_another_server_kept_is_passed_on(tenant: Tenant) -> None:
+    reservation = tenant.reserved()
+    record = tenant.names.reservation(reservation)
+    for stored in (f'{{ "x" : {"7" * 400} ,\n"y":1.50}}', "{}", '{"a":{"a":1,"a":2}}'):
+        tenant.redis.hset(record, "metadata_json", stored)
+        shown = tenant.get(reservation)
+        assert inside(shown, "metadata").startswith(stored)
+        assert inside(tenant.list(include="metadata"), "metadata").startswith(stored)
+        assert shown.json()["status"] == "ACTIVE"
+    for nothing in ("", "null"):
+        tenant.redis.hset(record, "metadata_json", nothing)
+        assert "metadata" not in raw(tenant.get(reservation))
+        assert "metadata" not in raw(tenant.list(include="metadata"))["reservations"][0]
+    for damaged in ("[]", "1", '"x"', "{", '{"a":NaN}', "{}{}", '{"a":"\xff"}'):
+        tenant.redis.hset(record, "metadata_json", damaged.encode("latin-1"))
+        check_error(tenant.get(reservation), 500, "INTERNAL_ERROR")
+        assert raw(tenant.list(include="metadata"))["reservations"] == []
+        assert len(raw(tenant.list())["reservations"]) == 1
 
 
 def test_another_map_is_another_request(tenant: Tenant) -> None:

@@ -15,6 +15,7 @@ from cycles_server.contract.resolver import HandlerResolver
 from cycles_server.contract.responses import CompiledResponseMiddleware
 from cycles_server.contract.routing import ContractRouter
 from cycles_server.contract.security import Authenticator, CompiledSecurityMiddleware
+from cycles_server.http.bounds import BodyBounds
 from cycles_server.services import Services
 
 
@@ -54,6 +55,9 @@ class ProtocolPlane(ConnexionMiddleware):  # type: ignore[misc]
                 services=self._services,
                 authenticators=authenticators,
                 max_body_bytes=settings.cycles_max_body_bytes,
+                body_bounds=BodyBounds(
+                    values=settings.cycles_max_body_values, depth=settings.cycles_max_body_depth
+                ),
                 mode=settings.cycles_response_validation,
                 on_violation=self._services.metrics.response_violation,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from connexion.middleware.request_validation import (
 
 from cycles_server.contract.document import OperationDocument, resolve
 from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
+from cycles_server.http.bounds import BodyBounds
 from cycles_server.http.exchange import Exchange, exchange_of
-from cycles_server.http.json import JsonError, read_json
+from cycles_server.http.json import BYTE_ORDER_MARK, JsonError, read_json
+from cycles_server.http.media import check_json_body
 from cycles_server.http.problems import invalid
 
 if TYPE_CHECKING:
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
+_LARGE_BODY = 65_536
 _BOOLEANS = {"true": True, "false": False}
-_JSON = re.compile(r"application/json\s*(;\s*charset\s*=\s*\"?utf-?8\"?\s*)?", re.IGNORECASE)
 
 
 def _read_string(text: str) -> str:
@@ -95,6 +98,7 @@ class CompiledRequest:
         compiler: SchemaCompiler,
         *,
         max_body_bytes: int,
+        body_bounds: BodyBounds,
     ) -> None:
         places: dict[str, list[Parameter]] = {"query": [], "header": [], "path": []}
         for node in operation.parameters:
@@ -115,6 +119,7 @@ class CompiledRequest:
             self._body_required = bool(operation.body.get("required"))
         self._next = next_app
         self._max_body_bytes = max_body_bytes
+        self._bounds = body_bounds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
@@ -154,16 +159,18 @@ class CompiledRequest:
     async def _read_body(
         self, schema: CompiledSchema, exchange: Exchange, receive: Receive
     ) -> None:
-        content_type = exchange.header(b"content-type")
         raw = await exchange.read_body(receive, self._max_body_bytes)
         if not raw and not self._body_required:
             return
-        if content_type is None or _JSON.fullmatch(content_type) is None:
-            raise invalid("Content-Type", "must be application/json")
+        check_json_body(exchange.header(b"content-type"), exchange.header(b"content-encoding"))
+        raw = raw.removeprefix(BYTE_ORDER_MARK)
         try:
-            body, closer_look = read_json(raw)
+            self._bounds.check(raw)
+            body, closer_look = read_json(raw, schema.open_members)
         except JsonError as error:
             raise invalid("body", str(error)) from None
+        if len(raw) > _LARGE_BODY:
+            await asyncio.sleep(0)  # others first: the schema and the ledger have it all to do yet
         if not schema.is_valid(body):
             where, message = schema.violation(body)
             raise invalid(where or "body", message)
@@ -173,15 +180,22 @@ class CompiledRequest:
 class CompiledRequestAPI(RequestValidationAPI):  # type: ignore[misc]
     """Connexion's request validation, with each operation compiled when the contract is loaded."""
 
-    def __init__(self, *args: Any, max_body_bytes: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, max_body_bytes: int, body_bounds: BodyBounds, **kwargs: Any
+    ) -> None:
         self.max_body_bytes = max_body_bytes
+        self.body_bounds = body_bounds
         self.compiler = SchemaCompiler(args[0].raw)
         super().__init__(*args, **kwargs)
 
     def make_operation(self, operation: AbstractOperation) -> CompiledRequest:
         document = OperationDocument(self.specification.raw, operation.path, operation.method)
         return CompiledRequest(
-            self.next_app, document, self.compiler, max_body_bytes=self.max_body_bytes
+            self.next_app,
+            document,
+            self.compiler,
+            max_body_bytes=self.max_body_bytes,
+            body_bounds=self.body_bounds,
         )
 
 

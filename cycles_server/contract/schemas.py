@@ -8,10 +8,27 @@ from typing import Any
 import jsonschema_rs
 
 from cycles_server.contract.document import resolve
-from cycles_server.http.json import INT64_MAX, INT64_MIN
+from cycles_server.http.json import INT64_MAX, INT64_MIN, OPEN, OpenMembers, shown
 
 _MESSAGE_LENGTH = 240
+_PLACE_LENGTH = 200
 _BASE = "urn:contract"
+
+# What may stand in a schema that says no more of a value than that it is an object.
+_OF_OPEN_OBJECTS = frozenset(
+    {
+        "additionalProperties",
+        "default",
+        "deprecated",
+        "description",
+        "example",
+        "examples",
+        "maxProperties",
+        "minProperties",
+        "title",
+        "type",
+    }
+)
 
 
 def _prepared(node: Any) -> Any:
@@ -44,7 +61,11 @@ class SchemaCompiler:
 
     def compile(self, schema: Mapping[str, Any]) -> CompiledSchema:
         validator = jsonschema_rs.Draft202012Validator(_prepared(schema), registry=self._registry)
-        return CompiledSchema(validator, list(self._integer_places(schema, (), ())))
+        return CompiledSchema(
+            validator,
+            list(self._integer_places(schema, (), ())),
+            self._open_members(schema, ()),
+        )
 
     def _integer_places(
         self, schema: Any, place: tuple[str, ...], around: tuple[int, ...]
@@ -60,25 +81,41 @@ class SchemaCompiler:
         for name, member in schema.get("properties", {}).items():
             yield from self._integer_places(member, (*place, name), (*around, id(schema)))
 
+    def _open_members(self, schema: Any, around: tuple[int, ...]) -> OpenMembers:
+        """The members in which anything goes, so that their numbers are the client's business."""
+        schema = resolve(self._document, schema)
+        if schema.get("additionalProperties") is True and schema.keys() <= _OF_OPEN_OBJECTS:
+            return OPEN
+        members: dict[str, OpenMembers] = {}
+        if id(schema) not in around:
+            for name, member in schema.get("properties", {}).items():
+                below = self._open_members(member, (*around, id(schema)))
+                if below is OPEN or below:
+                    members[name] = below
+        return members
+
 
 class CompiledSchema:
     """A schema that is ready to check values."""
 
-    __slots__ = ("_integer_places", "_validator", "is_valid")
+    __slots__ = ("_integer_places", "_validator", "is_valid", "open_members")
 
-    def __init__(self, validator: Any, integer_places: list[tuple[str, ...]]) -> None:
+    def __init__(
+        self, validator: Any, integer_places: list[tuple[str, ...]], open_members: OpenMembers
+    ) -> None:
         self._validator = validator
         self._integer_places = integer_places
+        self.open_members = open_members
         self.is_valid: Callable[[Any], bool] = validator.is_valid
 
     def violation(self, value: Any) -> tuple[str, str]:
         """Where a value is against the schema, and why, in words for people."""
-        for error in self._validator.iter_errors(value):
-            where = ".".join(str(part) for part in error.instance_path)
-            message = error.message
-            if len(message) > _MESSAGE_LENGTH:
-                message = message[: _MESSAGE_LENGTH - 1] + "…"
-            return where, message
+        try:
+            # The first violation only: all of them together can take a second.
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            where = ".".join(shown(str(part)) for part in error.instance_path)
+            return shown(where, _PLACE_LENGTH), shown(error.message, _MESSAGE_LENGTH)
         return "", "does not match the contract"
 
     def with_integers(self, value: Any) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 from cycles_server.auth.scopefilter import admits
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 50
 _KIND = "balances"
+_STEP = 1_000
+"""How many of a tenant's budgets are looked at before others get their turn."""
 _FIELDS = (
     "tenant_id",
     "is_over_limit",
@@ -83,14 +87,11 @@ async def balance_page(store: Store, tenant: str, query: BalanceQuery) -> Body:
         StoreError: the store failed.
     """
     names = store.keys.tenant(tenant)
-    wanted = _wanted(names, await store.read_bulk("SMEMBERS", names.budgets), query)
+    wanted = await _wanted(names, await store.read_bulk("SMEMBERS", names.budgets), query)
     rows: list[tuple[Name, Body]] = []
-    start = 0
     # One row more than the page tells whether there is another page.
-    while len(rows) <= query.limit and start < len(wanted):
-        chunk = wanted[start : start + query.limit + 1]
+    while len(rows) <= query.limit and (chunk := list(islice(wanted, query.limit + 1))):
         rows += await _read(store, names, chunk)
-        start += len(chunk)
     page = rows[: query.limit]
     body: Body = {"balances": [row for _, row in page]}
     if len(rows) > query.limit:
@@ -99,17 +100,22 @@ async def balance_page(store: Store, tenant: str, query: BalanceQuery) -> Body:
     return body
 
 
-def _wanted(names: TenantKeys, keys: Sequence[bytes], query: BalanceQuery) -> list[Name]:
-    wanted = []
-    for key in keys:
-        name = names.scope_and_unit(key.decode(errors="replace"))
-        if query.after is not None and name <= query.after:
-            continue
-        scope = name[0]
-        if query.segments.issubset(scope.split("/")) and admits(query.scope_filter, scope):
-            wanted.append(name)
-    wanted.sort()
-    return wanted
+async def _wanted(names: TenantKeys, keys: Sequence[bytes], query: BalanceQuery) -> Iterator[Name]:
+    """The budgets that are asked for, in order; others get their turn between the pieces."""
+    pieces = []
+    for start in range(0, len(keys), _STEP):
+        piece = []
+        for key in keys[start : start + _STEP]:
+            name = names.scope_and_unit(key.decode(errors="replace"))
+            if query.after is not None and name <= query.after:
+                continue
+            scope = name[0]
+            if query.segments.issubset(scope.split("/")) and admits(query.scope_filter, scope):
+                piece.append(name)
+        piece.sort()
+        pieces.append(piece)
+        await asyncio.sleep(0)
+    return merge(*pieces)
 
 
 async def _read(

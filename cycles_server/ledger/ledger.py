@@ -8,11 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from cycles_server.auth.confirmation import StaleCredential
 from cycles_server.http.exchange import Exchange
-from cycles_server.http.json import canonical
+from cycles_server.http.json import canonical, write_json
 from cycles_server.http.problems import Problem
 from cycles_server.ledger.accounts import Account, Accounts
 from cycles_server.ledger.bodies import (
@@ -62,7 +60,7 @@ def request_hash(body: Any) -> bytes:
 
 def stored_json(body: Body, member: str) -> bytes:
     """An optional member of a request as it is stored: JSON, or nothing."""
-    return orjson.dumps(body[member]) if member in body else b""
+    return write_json(body[member]) if member in body else b""
 
 
 class Ledger:
@@ -108,8 +106,8 @@ class Ledger:
                 body.get("overage_policy", ""),
                 account.policy.overage_policy,
                 account.policy.max_extensions,
-                orjson.dumps(body["subject"]),
-                orjson.dumps(body["action"]),
+                write_json(body["subject"]),
+                write_json(body["action"]),
                 stored_json(body, "metadata"),
                 scopes.json,
                 body["idempotency_key"],
@@ -268,8 +266,8 @@ class Ledger:
                 unit,
                 body.get("overage_policy", ""),
                 account.policy.overage_policy,
-                orjson.dumps(body["subject"]),
-                orjson.dumps(body["action"]),
+                write_json(body["subject"]),
+                write_json(body["action"]),
                 stored_json(body, "metadata"),
                 stored_json(body, "metrics"),
                 body.get("client_time_ms", ""),

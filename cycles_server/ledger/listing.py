@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,11 @@ from cycles_server.ledger.cursors import (
 from cycles_server.ledger.records import (
     ALL_MAPS,
     Row,
-    body_fields,
+    add_objects,
+    listed_fields,
     log_unusable,
     number_of,
+    read_lengths,
     read_rows,
     reservation_detail,
 )
@@ -87,8 +90,11 @@ def _order_in(cursor: Cursor) -> Order | None:
     return order
 
 
-async def list_page(store: Store, tenant: str, query: ListQuery) -> Body:
+async def list_page(store: Store, tenant: str, query: ListQuery, most_bytes: int) -> Body:
     """ReservationListResponse: one page of a tenant's reservations.
+
+    Args:
+        most_bytes: stored bytes after which the page ends, before its limit of rows.
 
     Raises:
         Problem: 400 for a cursor of another order, filter or window.
@@ -107,28 +113,51 @@ async def list_page(store: Store, tenant: str, query: ListQuery) -> Body:
             raise malformed_cursor()
     names = store.keys.tenant(tenant)
     found = await find(store, names, query.selection, query.order, query.limit, after)
-    body: Body = {"reservations": await _bodies(store, names, found.ids, query)}
-    if found.end is not None:
+    ids = [row_id for _, row_id in found.rows]
+    bodies, looked_at = await _bodies(store, names, ids, query, most_bytes)
+    end = found.end if looked_at == len(ids) else found.rows[looked_at - 1]
+    body: Body = {"reservations": bodies}
+    if end is not None:
         kind = _UNSORTED if query.order is None else _SORTED
-        body["next_cursor"] = Cursor(kind, found.end, query.order, binding).text()
-    body["has_more"] = found.end is not None
+        body["next_cursor"] = Cursor(kind, end, query.order, binding).text()
+    body["has_more"] = end is not None
     return body
 
 
 async def _bodies(
-    store: Store, names: TenantKeys, ids: Sequence[str], query: ListQuery
-) -> list[Body]:
-    rows = await read_rows(store, names, ids, body_fields(query.maps))
+    store: Store, names: TenantKeys, ids: Sequence[str], query: ListQuery, most_bytes: int
+) -> tuple[list[Body], int]:
+    """The bodies of the first rows that fit, one at least, and of how many ids they are."""
+    read, lengths = await asyncio.gather(
+        read_rows(store, names, ids, listed_fields(query.maps)),
+        read_lengths(store, names, ids, query.maps),
+    )
+    fitting: dict[str, Row] = {}
+    with_objects: list[str] = []
+    looked_at = size = 0
+    for row_id, row, length in zip(ids, read, lengths, strict=True):
+        if row is not None and _still_asked_for(query.selection, row_id, row):
+            size += length + sum(map(len, row.values()))
+            if fitting and size > most_bytes:
+                break
+            fitting[row_id] = row
+            if length:
+                with_objects.append(row_id)
+        looked_at += 1
+    await add_objects(store, names, fitting, with_objects, query.maps)
     bodies = []
-    for row_id, row in zip(ids, rows, strict=True):
+    for row_id, row in fitting.items():
         try:
-            if row is not None and _still_asked_for(query.selection, row):
-                bodies.append(reservation_detail(row_id, row, query.maps))
+            bodies.append(reservation_detail(row_id, row, query.maps))
         except StoreCorrupt as error:
             log_unusable(row_id, error)
-    return bodies
+    return bodies, looked_at
 
 
-def _still_asked_for(selection: Selection, row: Row) -> bool:
+def _still_asked_for(selection: Selection, row_id: str, row: Row) -> bool:
     """A row may have changed since it was found: a list of ACTIVE ones shows no other."""
-    return selection.admits(row) and selection.created.admits(number_of(row, "created_at"))
+    try:
+        return selection.admits(row) and selection.created.admits(number_of(row, "created_at"))
+    except StoreCorrupt as error:
+        log_unusable(row_id, error)
+        return False

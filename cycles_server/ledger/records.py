@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from cycles_server.http.json import INT64_MAX
+from cycles_server.http.json import INT64_MAX, StoredObject, stored_object
 from cycles_server.ledger.bodies import Body, amount
 from cycles_server.ledger.refusals import refusal
 from cycles_server.ledger.scopes import UNITS
@@ -47,20 +47,12 @@ _FIELDS = (
     "scope_path",
     "affected_scopes",
 )
-_MAP_FIELDS = {
-    "metadata": ("metadata_json",),
-    "committed_metadata": ("committed_metadata_json",),
-    "evidence": tuple(
-        f"{artifact}_evidence_{part}"
-        for artifact in ("reserve", "commit", "release")
-        for part in ("id", "url")
-    ),
-}
-
-
-def body_fields(maps: Iterable[str]) -> tuple[str, ...]:
-    """The fields that a body with these maps is made of."""
-    return (*_FIELDS, *(field for name in sorted(maps) for field in _MAP_FIELDS[name]))
+_EVIDENCE_FIELDS = tuple(
+    f"{artifact}_evidence_{part}"
+    for artifact in ("reserve", "commit", "release")
+    for part in ("id", "url")
+)
+_OBJECT_FIELDS = {"metadata": "metadata_json", "committed_metadata": "committed_metadata_json"}
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -95,6 +87,62 @@ async def read_rows(
     return rows
 
 
+def listed_fields(maps: Iterable[str]) -> tuple[str, ...]:
+    """The fields of a row that are short by nature."""
+    return (*_FIELDS, *_EVIDENCE_FIELDS) if "evidence" in maps else _FIELDS
+
+
+def _object_fields(maps: Iterable[str]) -> list[str]:
+    return [field for name, field in _OBJECT_FIELDS.items() if name in maps]
+
+
+async def read_lengths(
+    store: Store, names: TenantKeys, ids: Sequence[str], maps: Iterable[str]
+) -> list[int]:
+    """How many bytes the open objects among ``maps`` hold, for each of ``ids``; 0 too where the
+    record cannot be read.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    fields = _object_fields(maps)
+    replies = await asyncio.gather(
+        *(
+            store.read_bulk("HSTRLEN", names.reservation(row_id), field)
+            for row_id in ids
+            for field in fields
+        ),
+        return_exceptions=True,
+    )
+    lengths = [0] * len(ids)
+    for place, reply in enumerate(replies):
+        if isinstance(reply, BaseException) and not isinstance(reply, StoreCorrupt):
+            raise reply
+        if isinstance(reply, int):
+            lengths[place // len(fields)] += reply
+    return lengths
+
+
+async def add_objects(
+    store: Store,
+    names: TenantKeys,
+    rows: dict[str, Row],
+    ids: Sequence[str],
+    maps: Iterable[str],
+) -> None:
+    """Read the open objects among ``maps`` into those rows; drop what is gone meanwhile.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    fields = ("tenant", *_object_fields(maps))
+    for row_id, row in zip(ids, await read_rows(store, names, ids, fields), strict=True):
+        if row is None:
+            del rows[row_id]
+        else:
+            rows[row_id].update(row)
+
+
 async def find_reservation(store: Store, reservation_id: str) -> Row:
     """A reservation by its id alone, whoever owns it.
 
@@ -102,7 +150,7 @@ async def find_reservation(store: Store, reservation_id: str) -> Row:
         Problem: 404 for an unknown id.
         StoreError: the store failed, or the record is damaged.
     """
-    fields = body_fields(ALL_MAPS)
+    fields = (*listed_fields(ALL_MAPS), *_OBJECT_FIELDS.values())
     first, *others = store.keys.buckets_of_id(reservation_id)
     row = _row(fields, await store.read("HMGET", first.reservation(reservation_id), *fields))
     if "tenant" in row:
@@ -182,7 +230,11 @@ def reservation_detail(reservation_id: str, row: Row, maps: Iterable[str]) -> Bo
         raise StoreCorrupt("affected_scopes is not a JSON array")
     body["affected_scopes"] = scopes
     for name in sorted(maps):
-        value = _evidence(row, status) if name == "evidence" else _json(row, f"{name}_json")
+        value: Body | None
+        if name == "evidence":
+            value = _evidence(row, status)
+        else:
+            value = _open_object(row, _OBJECT_FIELDS[name])
         if value is not None and (name != "committed_metadata" or status == "COMMITTED"):
             body[name] = value
     return body
@@ -203,11 +255,19 @@ def _evidence(row: Row, status: str) -> Body | None:
 
 
 def _json(row: Row, field: str) -> Any:
-    """A stored JSON value; None where the field is absent."""
+    """A stored JSON value; None where the field is absent, or empty as the reference writes it."""
     try:
-        return orjson.loads(row[field]) if field in row else None
+        return orjson.loads(row[field]) if row.get(field) else None
     except orjson.JSONDecodeError:
         raise StoreCorrupt(f"{field} is not JSON") from None
+
+
+def _open_object(row: Row, field: str) -> StoredObject | None:
+    """A client's own object, byte for byte; None where it is absent, empty or null."""
+    try:
+        return stored_object(row[field]) if row.get(field) else None
+    except (ValueError, RecursionError):
+        raise StoreCorrupt(f"{field} is not a JSON object") from None
 
 
 def _object_without_nulls(row: Row, field: str) -> Body:

@@ -33,9 +33,10 @@ Order = tuple[str, str]
 
 
 class Found(NamedTuple):
-    """The ids of a page, and the place where it ends if there may be more."""
+    """The rows of a page, by what they are ordered by and their ids, and the place where it
+    ends if there may be more."""
 
-    ids: list[str]
+    rows: list[Place]
     end: Place | None
 
 
@@ -83,11 +84,11 @@ async def find(
     return await _along_index(store, names, selection, descending, limit, after, most)
 
 
-async def _by_idempotency_key(store: Store, names: TenantKeys, selection: Selection) -> list[str]:
+async def _by_idempotency_key(store: Store, names: TenantKeys, selection: Selection) -> list[Place]:
     """The one reservation made under a key (contract: listReservations, recovery)."""
     record = await store.read("GET", names.idempotency("reserve", selection.idempotency_key))
     if record is not None and len(record) == _ID_LENGTH:
-        return [record.decode()]
+        return [(0, record.decode())]  # a page of one row needs no order
     # The record outlives its reservation's lease by a day: what it no longer names is older.
     # Should the key have been used again since, the youngest use is the one meant.
     highest = await now_ms(store) - _DAY_MS
@@ -99,8 +100,7 @@ async def _by_idempotency_key(store: Store, names: TenantKeys, selection: Select
     while batch := await walk.step(STEP):
         matching = await _matching(store, names, batch, selection)
         if matching:
-            (_, row_id), _ = matching[0]
-            return [row_id]
+            return [matching[0][0]]
     return []
 
 
@@ -121,20 +121,19 @@ async def _along_index(
         highest=selection.created.upper,
         after=after,
     )
-    found: list[Position] = []
+    found: list[Place] = []
     examined = 0
     # One row more than the page tells whether there is another page.
     count = STEP if selection.looks_at_rows else limit + 1
     while batch := await walk.step(count):
         found += [position for position, _ in await _matching(store, names, batch, selection)]
         if len(found) > limit:
-            page = found[:limit]
-            return Found([row_id for _, row_id in page], page[-1])
+            return Found(found[:limit], found[limit - 1])
         examined += len(batch)
         if most is not None and examined >= most:
-            return Found([row_id for _, row_id in found], batch[-1])
+            return Found(found, batch[-1])
         count = min(2 * count, STEP)
-    return Found([row_id for _, row_id in found], None)
+    return Found(found, None)
 
 
 async def _ranked(
@@ -165,8 +164,7 @@ async def _ranked(
             if after is None or (place < after if descending else place > after):
                 best.append(place)
         best = sorted(best, reverse=descending)[: limit + 1]
-    page = best[:limit]
-    return Found([row_id for _, row_id in page], page[-1] if len(best) > limit else None)
+    return Found(best[:limit], best[limit - 1] if len(best) > limit else None)
 
 
 async def _matching(
