@@ -10,9 +10,9 @@ from redis import Redis
 
 from cycles_server.auth.records import read_key, read_tenant
 from cycles_server.provisioning import create_api_key, create_budget, create_tenant, find_api_key
-from cycles_server.store.connection import Argument
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import new_id
+from cycles_server.store.link import Argument
 
 UNIT = "TOKENS"
 ALLOCATED = 900_000_000_000_000

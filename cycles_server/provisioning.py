@@ -1,8 +1,8 @@
 """Tenants, API keys and budgets written straight to the store, in the stored shapes of the
 governance plane: for a first start, for tests, and for machines without that plane.
 
-Every function may be repeated: what exists is left alone. Amounts are int64 in the budget's unit;
-``USD_MICROCENTS`` are 10^-8 dollars.
+Every function may be repeated: what exists is left alone, but for :func:`set_budget`. Amounts are
+int64 in the budget's unit; ``USD_MICROCENTS`` are 10^-8 dollars.
 """
 
 from __future__ import annotations
@@ -47,14 +47,19 @@ class ProvisioningError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BudgetEntry:
-    """A budget as it stands after :func:`create_budget`; ``created`` is False for one that was
-    there before."""
+    """A budget as it stands after :func:`create_budget` or :func:`set_budget`.
+
+    Attributes:
+        created: False for one that was there before.
+        replaced: the allocation that it had before another was set, None if none was.
+    """
 
     scope: str
     unit: str
     allocated: int
     remaining: int
     created: bool
+    replaced: int | None = None
 
 
 # -- tenants ---------------------------------------------------------------------------------------
@@ -242,12 +247,7 @@ def create_budget(
         ProvisioningError: scope, unit or an amount is not allowed, or the budget that exists is
             another tenant's.
     """
-    check_scope(scope, tenant_id)
-    if unit not in UNITS:
-        raise ProvisioningError(f"unit {unit!r}: must be one of {', '.join(UNITS)}")
-    for what, amount in (("allocated", allocated), ("overdraft limit", overdraft_limit)):
-        if not 0 <= amount <= MAX_AMOUNT:
-            raise ProvisioningError(f"{what} {amount}: must be from 0 to {MAX_AMOUNT}")
+    check_budget(tenant_id, scope, unit, allocated, overdraft_limit)
     if overage_policy is not None and overage_policy not in OVERAGE_POLICIES:
         raise ProvisioningError(
             f"overage policy {overage_policy!r}: must be one of {', '.join(OVERAGE_POLICIES)}"
@@ -274,6 +274,55 @@ def create_budget(
         raise ProvisioningError(
             f"the budget {scope} in {unit} exists and its amounts cannot be read"
         ) from None
+
+
+_NOT_SET = {
+    "NO_BUDGET": "has just been deleted",
+    "BUDGET_FROZEN": "is FROZEN: unfreeze it first",
+    "BUDGET_CLOSED": "is CLOSED, and stays so",
+    "CORRUPT_BUDGET": "has amounts that cannot be read: `cycles-server doctor` names them",
+    "OUT_OF_RANGE": "holds and has spent more than can be counted against so little",
+}
+
+
+def set_budget(
+    client: Redis, keys: Keys, tenant_id: str, scope: str, unit: str, allocated: int
+) -> BudgetEntry:
+    """Make a budget, or set the allocation of one that exists, in one step.
+
+    As the protocol's RESET: what is reserved, spent and owed stays, what remains is computed anew
+    and may be negative, and the budget is over its limit if its debt is.
+
+    Raises:
+        ProvisioningError: as :func:`create_budget`; or the budget is not ACTIVE, or what would
+            remain is below int64.
+    """
+    entry = create_budget(client, keys, tenant_id, scope, unit, allocated)
+    if entry.created:
+        return entry
+    key = keys.tenant(tenant_id).budget(scope, unit)
+    answer = _run(client, "set_budget", [key], [tenant_id, scope, str(allocated)])
+    if answer[0] == "ERROR":
+        why = _NOT_SET.get(answer[1], f"cannot be set: {answer[1]}")
+        raise ProvisioningError(f"the budget {scope} in {unit} {why}")
+    _, before, remaining = answer
+    return BudgetEntry(scope, unit, allocated, int(remaining), False, replaced=int(before))
+
+
+def check_budget(
+    tenant_id: str, scope: str, unit: str, allocated: int, overdraft_limit: int = 0
+) -> None:
+    """Check what can be checked without the store.
+
+    Raises:
+        ProvisioningError: scope, unit or an amount is not allowed.
+    """
+    check_scope(scope, tenant_id)
+    if unit not in UNITS:
+        raise ProvisioningError(f"unit {unit!r}: must be one of {', '.join(UNITS)}")
+    for what, amount in (("allocated", allocated), ("overdraft limit", overdraft_limit)):
+        if not 0 <= amount <= MAX_AMOUNT:
+            raise ProvisioningError(f"{what} {amount}: must be from 0 to {MAX_AMOUNT}")
 
 
 def check_scope(scope: str, tenant_id: str) -> None:

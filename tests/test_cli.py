@@ -83,7 +83,8 @@ class TestSeed:
         second = run(*arguments, "bot=9:TOKENS", REDIS_URL=url)
         assert second.exit_code == 0
         assert "cyc_live_" not in second.output
-        assert "was there, left as it is" in second.output
+        assert ": was there, left as it is\n" in second.output
+        assert "left as it is; add --set to make it 9 TOKENS\n" in second.output
         with Redis.from_url(url, decode_responses=True) as client:
             budget = client.hgetall("budget:tenant:acme/agent:bot:TOKENS")
             assert (budget["allocated"], client.scard("apikeys:acme")) == ("5000", 1)
@@ -100,11 +101,41 @@ class TestSeed:
                 "allocated": 7,
                 "remaining": 7,
                 "created": True,
+                "replaced": None,
             }
         ]
         assert json.loads(run(*arguments, REDIS_URL=url).stdout)["api_key"] is None
         another = json.loads(run(*arguments, "--new-key", REDIS_URL=url).stdout)["api_key"]
         assert another not in (None, document["api_key"])
+
+    def test_setting_what_exists(self, url: str) -> None:
+        arguments = ("seed", "--tenant", "acme", "--budget")
+        run(*arguments, "tenant:acme=500:TOKENS", REDIS_URL=url)
+        with Redis.from_url(url) as client:
+            client.hset("budget:tenant:acme:TOKENS", mapping={"spent": 200, "remaining": 300})
+        wanted = (*arguments, "tenant:acme=100:TOKENS", "--agent", "bot=9:TOKENS", "--set")
+        result = run(*wanted, REDIS_URL=url)
+        assert result.exit_code == 0, result.output
+        assert result.output.splitlines()[-4:] == [
+            "budget   tenant:acme",
+            "         100 TOKENS allocated, -100 TOKENS remaining: set, was 500 TOKENS",
+            "budget   tenant:acme/agent:bot",
+            "         9 TOKENS allocated, 9 TOKENS remaining: created",
+        ]
+        document = json.loads(run(*wanted, "--json", REDIS_URL=url).stdout)
+        assert [entry["replaced"] for entry in document["budgets"]] == [100, 9]
+        with Redis.from_url(url) as client:
+            client.hset("budget:tenant:acme:TOKENS", "status", "FROZEN")
+        result = run(*wanted, REDIS_URL=url)
+        expected = "the budget tenant:acme in TOKENS is FROZEN: unfreeze it first"
+        assert (result.exit_code, error_line(result)) == (1, expected)
+
+    @pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1", "COLUMNS": "20"}])
+    def test_long_scopes_are_told_whole(self, url: str, terminal: dict[str, str]) -> None:
+        scopes = [f"tenant:acme/workspace:{'w' * 100}/agent:{name * 100}" for name in "ab"]
+        budgets = [part for scope in scopes for part in ("--budget", f"{scope}=$1")]
+        output = run("seed", "--tenant", "acme", *budgets, REDIS_URL=url, **terminal).output
+        assert [scope in output for scope in scopes] == [True, True]
 
     def test_a_key_kept_in_a_file(self, url: str, tmp_path: Path) -> None:
         path = tmp_path / "key"
@@ -123,6 +154,7 @@ class TestSeed:
             (["--tenant", "Acme"], 1, "an id is"),
             (["--tenant", "acme", "--budget", "tenant:other=$1"], 1, "not one of tenant acme"),
             (["--tenant", "acme", "--agent", "Bot=$1"], 1, "write 'tenant:acme/agent:bot'"),
+            (["--tenant", "acme", "--agent", f"bot={2**63}:TOKENS"], 1, "must be from 0 to"),
             (["--tenant", "acme", "--budget", "tenant:acme"], 2, "write it like"),
             (["--tenant", "acme", "--budget", "tenant:acme=5"], 2, "needs its unit"),
             (["--tenant", "acme", "--new-key", "--key-file", "x"], 2, "exclude each other"),

@@ -9,7 +9,10 @@ from pathlib import Path
 import bcrypt
 import orjson
 import pytest
+from conftest import Running
 from redis import Redis
+from support.agents import Crew
+from support.tenants import UNIT
 
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.auth.principal import Principal
@@ -25,6 +28,7 @@ from cycles_server.provisioning import (
     create_tenant,
     has_api_key,
     in_force,
+    set_budget,
 )
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
@@ -268,6 +272,93 @@ class TestBudgets:
                 client, KEYS, "acme", "tenant:acme", unit, allocated, limit, overage_policy=policy
             )
         assert not client.keys()
+
+
+class TestSettingABudget:
+    KEY = "budget:tenant:acme:TOKENS"
+
+    def stored(self, client: Redis) -> dict[str, str]:
+        return {text(name): text(value) for name, value in client.hgetall(self.KEY).items()}
+
+    def existing(self, client: Redis, **fields: int | str) -> dict[str, str]:
+        create_budget(client, KEYS, "acme", "tenant:acme", "TOKENS", 500, 40)
+        client.hset(self.KEY, mapping={**fields, "updated_at": 1})
+        return self.stored(client)
+
+    def test_one_that_is_not_there_is_made(self, client: Redis) -> None:
+        entry = set_budget(client, KEYS, "acme", "tenant:acme", "TOKENS", 500)
+        assert (entry.created, entry.replaced, entry.remaining) == (True, None, 500)
+        assert client.sismember("budgets:acme", self.KEY)
+
+    @pytest.mark.parametrize(
+        ("fields", "allocated", "remaining", "over"),
+        [
+            ({"reserved": 100, "spent": 200, "debt": 40}, 1000, 660, "false"),
+            ({"reserved": 100, "spent": 200, "debt": 41}, 100, -241, "true"),
+            ({"reserved": 100, "spent": 200}, 0, -300, "false"),
+            ({"is_over_limit": "true"}, 500, 500, "false"),
+            ({"spent": 1}, MAX_AMOUNT, MAX_AMOUNT - 1, "false"),
+            ({"reserved": 1, "spent": 2**53}, 2**53 + 2, 1, "false"),
+            ({"reserved": 1, "spent": MAX_AMOUNT}, 0, -(2**63), "false"),
+        ],
+    )
+    def test_what_remains_follows(
+        self,
+        client: Redis,
+        fields: dict[str, int | str],
+        allocated: int,
+        remaining: int,
+        over: str,
+    ) -> None:
+        before = self.existing(client, **fields)
+        entry = set_budget(client, KEYS, "acme", "tenant:acme", "TOKENS", allocated)
+        assert (entry.created, entry.replaced) == (False, 500)
+        assert (entry.allocated, entry.remaining) == (allocated, remaining)
+        after = self.stored(client)
+        assert int(after.pop("updated_at")) >= int(after["created_at"])
+        del before["updated_at"]
+        assert after == {
+            **before,
+            "allocated": str(allocated),
+            "remaining": str(remaining),
+            "is_over_limit": over,
+        }
+
+    @pytest.mark.parametrize(
+        ("fields", "says"),
+        [
+            ({"status": "FROZEN"}, "is FROZEN: unfreeze it first"),
+            ({"status": "CLOSED"}, "is CLOSED"),
+            ({"status": "PAUSED"}, "cannot be set: BUDGET_PAUSED"),
+            ({"spent": "5.5"}, "cannot be read"),
+            ({"debt": 2**63}, "cannot be read"),
+            ({"reserved": 2, "spent": MAX_AMOUNT}, "more than can be counted"),
+            ({"tenant_id": "other"}, "belongs to tenant other"),
+        ],
+    )
+    def test_what_cannot_be_set_is_left_alone(
+        self, client: Redis, fields: dict[str, int | str], says: str
+    ) -> None:
+        before = self.existing(client, **fields)
+        with pytest.raises(ProvisioningError, match=says):
+            set_budget(client, KEYS, "acme", "tenant:acme", "TOKENS", 0)
+        assert self.stored(client) == before
+
+    def test_under_agents_at_work(self, running: Running) -> None:
+        tenant = running.tenant()
+        crew = Crew(running.server.port, tenant)
+        scopes = [f"tenant:{tenant.name}", *(agent.scope for agent in crew.agents)]
+
+        def raise_all() -> None:
+            for more in range(1, 51):
+                for scope in scopes:
+                    amount = 10**12 + more
+                    set_budget(running.redis, tenant.keys, tenant.name, scope, UNIT, amount)
+
+        crew.run_through(lambda: asyncio.to_thread(raise_all))
+        assert not crew.failures
+        assert {tenant.amounts(scope)["allocated"] for scope in scopes} == {10**12 + 50}
+        crew.check()
 
 
 class TestMoney:

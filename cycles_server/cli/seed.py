@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from cycles_server.cli.errors import fatal
 from cycles_server.cli.keyfile import kept_key
@@ -17,11 +16,12 @@ from cycles_server.money import parse_amount, show_amount
 from cycles_server.provisioning import (
     BudgetEntry,
     ProvisioningError,
-    check_scope,
+    check_budget,
     create_api_key,
     create_budget,
     create_tenant,
     has_api_key,
+    set_budget,
 )
 
 
@@ -60,6 +60,12 @@ def read_budgets(
     metavar="NAME=AMOUNT",
     help="The budget of the scope tenant:TENANT/agent:NAME. Repeatable.",
 )
+@click.option(
+    "--set",
+    "set_allocation",
+    is_flag=True,
+    help="Set the allocation of budgets that exist; what is reserved, spent and owed stays.",
+)
 @click.option("--new-key", is_flag=True, help="Make a key even if the tenant has one.")
 @click.option(
     "--key-file",
@@ -73,6 +79,7 @@ def seed(
     name: str | None,
     budgets: list[tuple[str, int, str]],
     agents: list[tuple[str, int, str]],
+    set_allocation: bool,
     new_key: bool,
     key_file: Path | None,
     data_dir: Path | None,
@@ -80,8 +87,8 @@ def seed(
 ) -> None:
     """Make a tenant, an API key and budgets in the store.
 
-    Safe to repeat: what exists is left alone, money above all. Amounts are whole numbers with
-    their unit, 100000000:USD_MICROCENTS, or dollars, $1 or 0.50usd.
+    Safe to repeat: what exists is left alone, money above all, unless --set is given. Amounts are
+    whole numbers with their unit, 100000000:USD_MICROCENTS, or dollars, $1 or 0.50usd.
 
     The secret of a new key is printed once and stored nowhere.
     """
@@ -92,13 +99,13 @@ def seed(
         *((f"tenant:{tenant}/agent:{agent}", amount, unit) for agent, amount, unit in agents),
     ]
     try:
-        for scope, _, _ in wanted:
-            check_scope(scope, tenant)  # all of them before the first is written
+        for scope, amount, unit in wanted:
+            check_budget(tenant, scope, unit, amount)  # all of them before the first is written
         with opened_store(data_dir) as (client, keys):
             created = create_tenant(client, keys, tenant, name)
+            make = set_budget if set_allocation else create_budget
             entries = [
-                create_budget(client, keys, tenant, scope, unit, amount)
-                for scope, amount, unit in wanted
+                make(client, keys, tenant, scope, unit, amount) for scope, amount, unit in wanted
             ]
             secret: str | None = None
             if key_file is not None:
@@ -117,28 +124,34 @@ def seed(
         }
         click.echo(json.dumps(document))
     else:
-        _print(tenant, created, entries, secret)
+        asked = [amount for _, amount, _ in wanted]
+        _print(tenant, created, list(zip(entries, asked, strict=True)), secret)
 
 
-def _print(tenant: str, created: bool, entries: list[BudgetEntry], secret: str | None) -> None:
-    console = Console(highlight=False)
+def _print(
+    tenant: str, created: bool, budgets: list[tuple[BudgetEntry, int]], secret: str | None
+) -> None:
+    # Nothing is cut or broken into lines here: keys and scopes are there to be copied.
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     console.print(f"tenant   [bold]{tenant}[/] {'created' if created else 'was there'}")
     if secret is None:
         console.print("key      the tenant has one; --new-key makes another")
     else:
-        console.print("key      ", end="")
-        # Never wrapped: it is there to be copied.
-        console.print(secret, style="bold green", soft_wrap=True)
-    if not entries:
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("budget", "allocated", "remaining", ""):
-        table.add_column(heading, justify="right" if heading.endswith("ed") else "left")
-    for entry in entries:
-        table.add_row(
-            entry.scope,
-            show_amount(entry.allocated, entry.unit),
-            show_amount(entry.remaining, entry.unit),
-            "created" if entry.created else "was there, left as it is",
+        console.print(f"key      [bold green]{secret}[/]")
+    for entry, asked in budgets:
+        console.print(f"budget   [bold]{entry.scope}[/]")
+        allocated, remaining = (
+            show_amount(amount, entry.unit) for amount in (entry.allocated, entry.remaining)
         )
-    console.print(table)
+        note = _note(entry, asked)
+        console.print(f"         {allocated} allocated, {remaining} remaining: {note}")
+
+
+def _note(entry: BudgetEntry, asked: int) -> str:
+    if entry.created:
+        return "created"
+    if entry.replaced is not None:
+        return f"set, was {show_amount(entry.replaced, entry.unit)}"
+    if entry.allocated != asked:
+        return f"was there, left as it is; add --set to make it {show_amount(asked, entry.unit)}"
+    return "was there, left as it is"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import TenantPolicy, read_tenant
-from cycles_server.store.connection import Argument
 from cycles_server.store.keys import TenantKeys
+from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
 
 

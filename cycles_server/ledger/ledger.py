@@ -24,8 +24,8 @@ from cycles_server.ledger.bodies import (
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scopes import UNITS, Scopes
-from cycles_server.store.connection import Argument
 from cycles_server.store.keys import TenantKeys
+from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
 
 _REPLAY = b"REPLAY"

@@ -105,6 +105,9 @@ class StoreProbe:
 
     def _run(self) -> None:
         status = self._ask()
+        if not status.up:
+            # The address may lead elsewhere by the next time, as after a fail-over.
+            self._redis.connection_pool.disconnect()
         with self._lock:
             self._settle(status)
             self._checked_at = time.monotonic()

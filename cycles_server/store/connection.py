@@ -9,63 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
-from cycles_server.store.errors import StoreCorrupt, StoreRefused, StoreTimeout, StoreUnavailable
+from cycles_server.store.errors import StoreTimeout, StoreUnavailable
+from cycles_server.store.link import Argument, Link, Pending, Reply, hang_up, pack
+from cycles_server.store.replies import ERROR_REPLIES, is_elsewhere, store_error
 from cycles_server.store.scripts import Script
 
-Argument = str | bytes | int
-Reply = Any
-
-
-def _pack(arguments: tuple[Argument, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]
-    return packed
-
-
-# Error prefixes by which Redis says that it cannot do the work at present.
-_REFUSALS = (
-    "OOM",
-    "READONLY",
-    "LOADING",
-    "MISCONF",
-    "NOREPLICAS",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "BUSY",
-    "NOPERM",
-    "NOAUTH",
-    "TRYAGAIN",
-)
-
-
-class _Pending:
-    """A command on its way: what was sent, who waits, and how long."""
-
-    __slots__ = ("command", "deadline", "future", "replay_safe", "script")
-
-    def __init__(
-        self,
-        command: bytes,
-        future: asyncio.Future[Reply],
-        deadline: float,
-        script: tuple[Script, Sequence[Argument]] | None,
-        replay_safe: bool,
-    ) -> None:
-        self.command = command
-        self.future = future
-        self.deadline = deadline
-        self.script = script
-        self.replay_safe = replay_safe
+ASK_AGAIN_S = 1.0
+"""After so many seconds the node behind a connection in use is asked again whether it takes
+writes. None younger is left, so a store that takes none at all sees one new connection a second."""
 
 
 class SharedConnection:
@@ -74,6 +34,11 @@ class SharedConnection:
     Three outcomes: a reply; *not run* (:class:`StoreUnavailable`, :class:`StoreRefused`);
     *unknown* (:class:`StoreTimeout`). A command that was sent is sent again by itself only if
     Redis says that it did not run (``NOSCRIPT``), or if it is marked replay-safe.
+
+    The address may follow the master, while open connections end where they always did. So a
+    connection whose node takes no writes is left for a new one, once it is a second old; what was
+    sent over it is still answered from it. Because reads alone would never tell, a connection in
+    use is asked every second.
     """
 
     def __init__(self, url: str, *, timeout_ms: int, name: str = "cycles-server") -> None:
@@ -88,9 +53,9 @@ class SharedConnection:
             client_name=name,
             protocol=2,
         )
-        self._connection: AbstractConnection | None = None
-        self._outbox: list[_Pending] = []
-        self._sent: deque[_Pending] = deque()
+        self._link: Link | None = None  # what is sent goes over this one
+        self._links: set[Link] = set()  # with those that were left and still owe replies
+        self._outbox: list[Pending] = []
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,7 +66,7 @@ class SharedConnection:
 
     def command(self, *arguments: Argument, replay_safe: bool = False) -> asyncio.Future[Reply]:
         """Queue a command; await the result for its reply (bytes undecoded)."""
-        return self._submit(_pack(arguments), None, replay_safe)
+        return self._submit(pack(arguments), None, replay_safe)
 
     def evaluate(
         self,
@@ -113,7 +78,7 @@ class SharedConnection:
     ) -> asyncio.Future[Reply]:
         """Queue a script call by its hash; the source is sent if Redis does not know it."""
         tail = (len(keys), *keys, *arguments)
-        packed = _pack(("EVALSHA", script.sha, *tail))
+        packed = pack(("EVALSHA", script.sha, *tail))
         return self._submit(packed, (script, tail), replay_safe)
 
     def _submit(
@@ -127,7 +92,7 @@ class SharedConnection:
         if self._closed:
             future.set_exception(StoreUnavailable("the store connection is closed"))
             return future
-        pending = _Pending(packed, future, loop.time() + self._timeout, script, replay_safe)
+        pending = Pending(packed, future, loop.time() + self._timeout, script, replay_safe)
         self._outbox.append(pending)
         self._wake.set()
         if self._writer is None or self._writer.done():
@@ -139,90 +104,102 @@ class SharedConnection:
     # -- the two directions --------------------------------------------------------------------
 
     async def _write_forever(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
             if not self._outbox:
                 continue
-            connection = self._connection
-            if connection is None:
-                connection = await self._connect()
-                if connection is None:
+            link = self._link
+            if link is not None and link.unfit and link.opened_at + ASK_AGAIN_S <= loop.time():
+                self._leave(link)
+                link = None
+            if link is None:
+                link = await self._connect()
+                if link is None:
                     continue
             batch, self._outbox = self._outbox, []
-            self._sent.extend(batch)
+            if batch and link.ask_at <= loop.time():
+                batch.insert(0, Pending.question(batch[0].deadline))
+                link.ask_at = loop.time() + ASK_AGAIN_S
+            link.sent.extend(batch)
             try:
-                await connection.send_packed_command(
+                await link.connection.send_packed_command(
                     [pending.command for pending in batch], check_health=False
                 )
             except (RedisError, OSError) as error:
-                self._lost(connection, error)
+                self._lost(link, error)
 
-    async def _connect(self) -> AbstractConnection | None:
+    async def _connect(self) -> Link | None:
         connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
         try:
             # Half of what a call may wait: whoever comes during an attempt that fails for
             # want of an answer has time for another one.
             await asyncio.wait_for(connection.connect(), self._timeout / 2)  # type: ignore[no-untyped-call]
         except TimeoutError:
-            await _hang_up(connection)
+            await hang_up(connection)
             if self._outbox:  # each until its own deadline
                 self._wake.set()
             return None
         except (RedisError, OSError) as error:
             waiting, self._outbox = self._outbox, []
             for pending in waiting:
-                _fail(pending, StoreUnavailable(f"cannot connect to Redis: {error}"))
+                pending.fail(StoreUnavailable(f"cannot connect to Redis: {error}"))
             return None
-        self._connection = connection
-        self._spawn(self._read_forever(connection))
-        return connection
+        link = Link(connection, asyncio.get_running_loop().time())
+        self._link = link
+        self._links.add(link)
+        self._spawn(self._read_forever(link))
+        return link
 
-    async def _read_forever(self, connection: AbstractConnection) -> None:
-        sent = self._sent
+    async def _read_forever(self, link: Link) -> None:
+        sent = link.sent
         while True:
             try:
-                reply = await connection.read_response(disable_decoding=True, timeout=math.inf)
-            except ResponseError as error:
+                reply = await link.connection.read_response(
+                    disable_decoding=True, timeout=math.inf, disconnect_on_error=False
+                )
+            except ERROR_REPLIES as error:
+                link.unfit = link.unfit or is_elsewhere(error)
                 if sent:
                     self._answer_error(sent.popleft(), error)
-                continue
             except (RedisError, OSError) as error:
-                self._lost(connection, error)
+                self._lost(link, error)
                 return
-            if not sent:  # a reply nobody asked for: the two ends no longer agree
-                self._lost(connection, ConnectionError("unexpected reply"))
+            else:
+                if not sent:  # a reply nobody asked for: the two ends no longer agree
+                    self._lost(link, ConnectionError("unexpected reply"))
+                    return
+                future = sent.popleft().future
+                if not future.done():
+                    future.set_result(reply)
+            if not sent and link is not self._link:  # left, and owes nothing any more
+                self._forget(link)
                 return
-            future = sent.popleft().future
-            if not future.done():
-                future.set_result(reply)
 
-    def _answer_error(self, pending: _Pending, error: ResponseError) -> None:
+    def _answer_error(self, pending: Pending, error: RedisError) -> None:
         if pending.future.done():
             return  # nobody waits for it any more
         if isinstance(error, NoScriptError) and pending.script is not None:
             # A restarted or failed-over node knows no scripts; the call has not run. EVAL
             # carries the source and leaves it loaded for the next one.
             script, tail = pending.script
-            pending.command = _pack(("EVAL", script.source, *tail))
+            pending.command = pack(("EVAL", script.source, *tail))
             pending.script = None
             self._outbox.append(pending)
             self._wake.set()
             return
-        # redis-py strips the code of the errors that it has a class for.
-        text = f"{type(error).__name__}: {error}"
-        name = type(error).__name__.removesuffix("Error").upper()
-        refused = str(error).startswith(_REFUSALS) or name in (
-            "OUTOFMEMORY",
-            "READONLY",
-            "BUSYLOADING",
-            "MASTERDOWN",
-            "CLUSTERDOWN",
-            "NOPERMISSION",
-            "AUTHENTICATION",
-            "TRYAGAIN",
-        )
-        _fail(pending, StoreRefused(text) if refused else StoreCorrupt(text))
+        pending.fail(store_error(error))
+
+    def _leave(self, link: Link) -> None:
+        """Send nothing more over it; it is closed once it owes no reply."""
+        self._link = None
+        if not link.sent:
+            self._forget(link)
+
+    def _forget(self, link: Link) -> None:
+        self._links.discard(link)
+        self._spawn(hang_up(link.connection))
 
     # -- failures --------------------------------------------------------------------------------
 
@@ -230,23 +207,26 @@ class SharedConnection:
         self._watch = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._connection is not None and self._sent and self._sent[0].deadline <= now:
-            # Replies come in order, so everything behind the late one is late too.
-            self._lost(self._connection, TimeoutError())
+        for link in list(self._links):
+            if link.sent and link.sent[0].deadline <= now:
+                # Replies come in order, so everything behind the late one is late too.
+                self._lost(link, TimeoutError())
         while self._outbox and self._outbox[0].deadline <= now:
-            _fail(self._outbox.pop(0), StoreUnavailable("Redis did not take the call in time"))
-        heads = [queue[0].deadline for queue in (self._sent, self._outbox) if queue]
+            late = self._outbox.pop(0)
+            late.fail(StoreUnavailable("Redis did not take the call in time"))
+        queues = (self._outbox, *(link.sent for link in self._links))
+        heads = [queue[0].deadline for queue in queues if queue]
         if heads:
             self._watch = loop.call_at(min(heads), self._check_deadlines)
 
-    def _lost(self, connection: AbstractConnection, error: BaseException) -> None:
-        if self._connection is not connection:
+    def _lost(self, link: Link, error: BaseException) -> None:
+        if link not in self._links:
             return
-        self._connection = None
-        sent, unanswered = self._sent, []
-        self._sent = deque()
+        if self._link is link:
+            self._link = None
+        unanswered = []
         timed_out = isinstance(error, TimeoutError)
-        for pending in sent:
+        for pending in link.sent:
             if pending.replay_safe and not timed_out:
                 pending.replay_safe = False  # once
                 unanswered.append(pending)
@@ -254,11 +234,12 @@ class SharedConnection:
                 reason = (
                     "no answer from Redis in time" if timed_out else f"Redis went away: {error}"
                 )
-                _fail(pending, StoreTimeout(reason))
+                pending.fail(StoreTimeout(reason))
+        link.sent.clear()
         self._outbox[:0] = unanswered
         if self._outbox:
             self._wake.set()
-        self._spawn(_hang_up(connection))
+        self._forget(link)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # asyncio keeps only a weak reference to a task.
@@ -269,7 +250,8 @@ class SharedConnection:
 
     async def close(self) -> None:
         """Wait for what is on its way, then hang up."""
-        waiting = [pending.future for pending in (*self._sent, *self._outbox)]
+        queues = (self._outbox, *(link.sent for link in self._links))
+        waiting = [pending.future for queue in queues for pending in queue]
         if waiting:
             await asyncio.wait(waiting)
         self._closed = True
@@ -278,23 +260,7 @@ class SharedConnection:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connection is not None:
-            await _hang_up(self._connection)
-            self._connection = None
-
-
-def _fail(pending: _Pending, error: Exception) -> None:
-    if not pending.future.done():
-        pending.future.set_exception(error)
-
-
-async def _hang_up(connection: AbstractConnection) -> None:
-    # Closed politely, a connection to a store that hangs would keep the writer waiting until
-    # that store takes the rest, and then have calls run whose callers were told of a failure.
-    writer = connection._writer
-    if writer is not None:
-        writer.transport.abort()
-    try:
-        await connection.disconnect(nowait=True)
-    except (RedisError, OSError):
-        return  # it is going away in any case
+        for link in self._links:
+            await hang_up(link.connection)
+        self._links.clear()
+        self._link = None

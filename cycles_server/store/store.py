@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from cycles_server.store.connection import Argument, Reply, SharedConnection
+from cycles_server.store.connection import SharedConnection
 from cycles_server.store.keys import Keys
+from cycles_server.store.link import Argument, Reply
 from cycles_server.store.scripts import load_script
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from cycles_server.maintenance.sweeper import Sweeper
 from cycles_server.operations.metrics import Metrics
 from cycles_server.store import scripts, store
-from cycles_server.store.connection import Argument, Reply
 from cycles_server.store.keys import Keys
+from cycles_server.store.link import Argument, Reply
 from cycles_server.store.scripts import Script
 from cycles_server.store.store import Store
 from support.server import CyclesServer

@@ -50,9 +50,13 @@ class RedisServer:
         self.client: Redis[Any] = Redis.from_url(self.url)  # type: ignore[type-arg]
         self.start()
 
-    def start(self) -> None:
+    def start(self, *options: str, wait: bool = True) -> None:
         log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        self.process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+        if wait:
+            self.wait_until_it_works()
+
+    def wait_until_it_works(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

@@ -1,0 +1,58 @@
+"""What an error that Redis answers means: for its call, and for the connection it came over."""
+
+from __future__ import annotations
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from cycles_server.store.errors import StoreCorrupt, StoreRefused
+
+ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError)
+"""Errors that are a reply to one call. The last two are redis-py's ConnectionErrors too, but the
+connection is whole, and the call they answer has not run."""
+
+# redis-py strips the code of the errors that it has a class for.
+_CODES: dict[type[RedisError], str] = {
+    AuthenticationError: "NOAUTH",
+    BusyLoadingError: "LOADING",
+    ClusterDownError: "CLUSTERDOWN",
+    MasterDownError: "MASTERDOWN",
+    NoPermissionError: "NOPERM",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    TryAgainError: "TRYAGAIN",
+}
+
+# The node at the other end does no work at present, but the address may lead to one that does:
+# after a fail-over an open connection still ends at the old master. One that its replicas have
+# left may be a master for itself only.
+_ELSEWHERE = frozenset({"READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "NOREPLICAS", "NOAUTH"})
+
+# It cannot do such work at present, here or elsewhere.
+_REFUSALS = _ELSEWHERE | {"OOM", "MISCONF", "BUSY", "NOPERM", "TRYAGAIN"}
+
+
+def code_of(error: RedisError) -> str:
+    """The code that the reply begins with, in capitals."""
+    return _CODES.get(type(error)) or str(error).partition(" ")[0]
+
+
+def is_elsewhere(error: RedisError) -> bool:
+    """Whether a new connection to the same address may be served better."""
+    return code_of(error) in _ELSEWHERE
+
+
+def store_error(error: RedisError) -> StoreRefused | StoreCorrupt:
+    """What the caller of the answered call gets."""
+    text = f"{type(error).__name__}: {error}"
+    return StoreRefused(text) if code_of(error) in _REFUSALS else StoreCorrupt(text)
