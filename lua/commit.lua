@@ -20,8 +20,6 @@
 -- @include settlement
 -- @include holds
 -- @include charge
--- @include wording
--- @include reference
 
 local KEPT_MS, DAY_MS = 2592000000, 86400000
 
@@ -30,7 +28,7 @@ if credential_stale() then return {'STALE'} end
 local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
   'expires_at', 'grace_ms', 'overage_policy', 'affected_scopes', 'budgeted_scopes',
   'committed_idempotency_key', 'commit_request_hash', 'charged_amount', 'commit_balances',
-  'debt_incurred', 'created_at', 'committed_payload_hash')
+  'debt_incurred', 'created_at')
 local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
 if not state then return {'ERROR', 'NOT_FOUND'} end
 if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
@@ -40,7 +38,8 @@ local mismatch = false
 if state == 'COMMITTED' and row[10] == ARGV[8] then
   if not row[13] then return {'FOREIGN'} end
   -- Our hash stood in the reference's field before it had one of its own.
-  if (row[11] or row[16]) == ARGV[9] then
+  local hash = row[11] or redis.call('HGET', KEYS[3], 'committed_payload_hash')
+  if hash == ARGV[9] then
     return {'REPLAY', row[12], estimate_text, unit, scopes_json, row[13], row[7] or '', row[14]}
   end
   mismatch = true
@@ -81,6 +80,8 @@ if kept or ARGV[13] ~= '' then
   fields[last + 1], fields[last + 2], last = 'committed_metadata_json', ARGV[13], last + 2
 end
 if kept then
+  -- @include wording
+  -- @include reference
   local estimate, released = amounts[1], ''
   if charged < estimate then
     released = ',"released":' .. amount_json(unit, estimate - charged)

@@ -25,7 +25,6 @@
 -- @include holds
 -- @include charge
 -- @include policies
--- @include reference
 
 local IDEMPOTENCY_MS = 604800000
 local KEPT_MS = 2592000000
@@ -84,11 +83,14 @@ local function keep(name, value)
     fields[#fields + 1] = value
   end
 end
-keep('budgeted_scopes', scopes_array(budgets))
+local scopes = {}
+for index, budget in ipairs(budgets) do scopes[index] = '"' .. budget.scope .. '"' end
+keep('budgeted_scopes', '[' .. table.concat(scopes, ',') .. ']')
 keep('metadata_json', ARGV[15])
 keep('metrics_json', ARGV[16])
 keep('client_time_ms', ARGV[17])
 if kept then
+  -- @include reference
   local capped = charged ~= amounts[1] and ',"charged":"' .. text(charged) .. '"' or ''
   keep('event_response_json', '{"status":"APPLIED","event_id":"' .. id .. '"' .. capped
     .. ',"balances":' .. kept_balances(budgets, true, true) .. '}')

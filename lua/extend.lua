@@ -61,13 +61,20 @@ if not load_amounts(budgets, {}) then return {'ERROR', 'CORRUPT_BUDGET'} end
 -- 3. Extend it. The index comes first: its type is all that could still fail.
 expires = expires + tonumber(ARGV[10])
 redis.call('ZADD', KEYS[4], ms(expires), ARGV[7])
-local balances = snapshot(budgets)
+local rows, kept = {}, {}
+for index, budget in ipairs(budgets) do
+  -- Nothing moves: the amounts are told as they are stored.
+  local row = budget.row
+  rows[index] = balance_row(budget, row[REMAINING], row[RESERVED], row[SPENT], row[ALLOCATED])
+  kept[index] = kept_row(budget, row[REMAINING], row[RESERVED], row[SPENT], row[DEBT]) .. '}'
+end
+local balances = table.concat(rows, ';')
 redis.call('HSET', KEYS[3], 'expires_at', ms(expires), 'extension_count', ms(count + 1),
   field, ARGV[9] .. ' ' .. ms(expires) .. ' ' .. balances)
 redis.call('SET', KEYS[5], '{"reservation_id":"' .. ARGV[7] .. '","estimate_unit":"' .. unit
   .. '","expires_at_ms":' .. ms(expires) .. ',"extended_at":' .. ms(now)
   .. ',"remaining_ttl_ms":' .. ms(expires - now)
-  .. ',"balances":' .. kept_balances(budgets) .. '}', 'PXAT', ms(expires))
+  .. ',"balances":[' .. table.concat(kept, ',') .. ']}', 'PXAT', ms(expires))
 if given(row[10]) then
   redis.call('PEXPIREAT', ARGV[11] .. row[10],
     ms(expires + (tonumber(row[5] or '0') or 0) + IDEMPOTENCY_MS), 'GT')

@@ -20,8 +20,6 @@
 -- @include holders
 -- @include settlement
 -- @include holds
--- @include wording
--- @include reference
 
 local KEPT_MS, DAY_MS = 2592000000, 86400000
 
@@ -29,7 +27,7 @@ local KEPT_MS, DAY_MS = 2592000000, 86400000
 if credential_stale() then return {'STALE'} end
 local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
   'expires_at', 'grace_ms', 'affected_scopes', 'budgeted_scopes', 'released_idempotency_key',
-  'release_request_hash', 'release_balances', 'created_at', 'released_payload_hash')
+  'release_request_hash', 'release_balances', 'created_at')
 local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
 if not state then return {'ERROR', 'NOT_FOUND'} end
 if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
@@ -39,7 +37,8 @@ local mismatch = false
 if state == 'RELEASED' and row[9] == ARGV[8] then
   if not row[11] then return {'FOREIGN'} end
   -- Our hash stood in the reference's field before it had one of its own.
-  if (row[10] or row[13]) == ARGV[9] then
+  local hash = row[10] or redis.call('HGET', KEYS[3], 'released_payload_hash')
+  if hash == ARGV[9] then
     return {'REPLAY', estimate_text, unit, scopes_json, row[11]}
   end
   mismatch = true
@@ -73,6 +72,8 @@ redis.call('HSET', KEYS[3], 'state', 'RELEASED', 'released_at', ms(now),
   'released_idempotency_key', ARGV[8], 'release_request_hash', ARGV[9],
   'release_balances', balances)
 if KEYS[8] then
+  -- @include wording
+  -- @include reference
   redis.call('SET', KEYS[8], '{"status":"RELEASED","released":' .. amount_json(unit, amounts[1])
     .. ',"balances":' .. balances_json(unit, budgets) .. '}', 'PX', KEPT_MS)
   redis.call('HSET', KEYS[3], 'release_response_state', 'BASE', 'release_response_json',

@@ -26,8 +26,6 @@
 -- @include admission
 -- @include policies
 -- @include caps
--- @include wording
--- @include reference
 
 local IDEMPOTENCY_MS = 86400000
 local SCOPES_AT = 20
@@ -104,12 +102,16 @@ redis.call('HSET', KEYS[4],
   'request_hash', ARGV[7], 'lease_ms', ARGV[11], 'reserve_balances', balances)
 local kept = KEYS[7 + count]
 if kept or #budgets < count then
-  redis.call('HSET', KEYS[4], 'budgeted_scopes', scopes_array(budgets))
+  local scopes = {}
+  for index, budget in ipairs(budgets) do scopes[index] = '"' .. budget.scope .. '"' end
+  redis.call('HSET', KEYS[4], 'budgeted_scopes', '[' .. table.concat(scopes, ',') .. ']')
 end
 if kept or ARGV[18] ~= '' then redis.call('HSET', KEYS[4], 'metadata_json', ARGV[18]) end
 if caps ~= '' then redis.call('HSET', KEYS[4], 'caps_json', caps) end
 redis.call('SET', KEYS[3], id, 'PXAT', ms(expires + ARGV[12] + IDEMPOTENCY_MS))
 if kept then
+  -- @include wording
+  -- @include reference
   local unit, path = ARGV[10], ARGV[#ARGV]
   redis.call('SET', kept, '{"decision":"' .. (caps ~= '' and 'ALLOW_WITH_CAPS' or 'ALLOW')
     .. '","reservation_id":"' .. id .. '","affected_scopes":' .. ARGV[19] .. ',"expires_at_ms":'

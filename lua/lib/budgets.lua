@@ -9,8 +9,10 @@
 --   (all but remaining and allocated) that is absent or empty is 0.
 -- snapshot(budgets)  `place:remaining,reserved,spent,allocated[,debt,limit,over];...`, the form
 --   in which balances are answered and kept for a replay; balance_row(...) is one of its rows,
---   from amounts that are texts already. A budget's `row` holds what was read, at these places:
-local OVER, REMAINING, SPENT, ALLOCATED, POLICY, CAPS, CREATED_AT = 3, 4, 6, 7, 10, 11, 12
+--   from amounts that are texts already. A budget's `row` holds what was read, optional amounts
+--   filled in, at these places:
+local OVER, REMAINING, RESERVED, SPENT, ALLOCATED, DEBT, LIMIT = 3, 4, 5, 6, 7, 8, 9
+local POLICY, CAPS, CREATED_AT = 10, 11, 12
 local longest = 0
 
 local function read_budget(key, scope, tenant, place, holding)
@@ -26,13 +28,10 @@ local function read_budget(key, scope, tenant, place, holding)
   end
   remaining, allocated = remaining or '', allocated or ''
   local reserved, spent, debt, limit = row[5], row[6], row[8], row[9]
-  if not reserved or reserved == '' then reserved = '0' end
-  if not spent or spent == '' then
-    spent = '0'
-    row[SPENT] = spent
-  end
-  if not debt or debt == '' then debt = '0' end
-  if not limit or limit == '' then limit = '0' end
+  if not reserved or reserved == '' then reserved, row[5] = '0', '0' end
+  if not spent or spent == '' then spent, row[6] = '0', '0' end
+  if not debt or debt == '' then debt, row[8] = '0', '0' end
+  if not limit or limit == '' then limit, row[9] = '0', '0' end
   if #remaining > longest then longest = #remaining end
   if #reserved > longest then longest = #reserved end
   if #spent > longest then longest = #spent end

@@ -11,7 +11,8 @@ local function given(stored) return stored ~= '' and stored or nil end
 
 local function holding_scopes(affected, budgeted)
   -- An array that was written by Lua has its slashes escaped.
-  local stored = string.gsub(given(budgeted) or affected or '', '\\/', '/')
+  local stored = given(budgeted) or affected or ''
+  if string.find(stored, '\\', 1, true) then stored = string.gsub(stored, '\\/', '/') end
   if stored == '' or stored == '[]' then return nil, 'MISSING_SCOPES' end
   -- With a dot for each scope, only the signs of the array are left.
   local signs, count = string.gsub(stored, '%s*"[%w_.:/-]+"%s*', '.')
