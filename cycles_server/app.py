@@ -65,7 +65,7 @@ def create_app(
         settings=settings,
         store=store,
         accounts=accounts,
-        ledger=Ledger(store, accounts),
+        ledger=Ledger(store, accounts, reference_replays=settings.cycles_reference_replays),
         metrics=metrics,
     )
     api_keys = ApiKeys(store)

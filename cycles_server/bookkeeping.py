@@ -185,7 +185,7 @@ class Books:
         budget.created_ms = _integer(fields["created_at"]) or 0
         for name in _AMOUNTS:
             missing = "" if name in ("allocated", "remaining") else "0"
-            text = fields[name] if fields[name] is not None else missing
+            text = fields[name] or missing
             number = _integer(text)
             if number is None:
                 budget.problem = f"{name} is {text!r}, not an int64" if text else f"no {name}"

@@ -277,6 +277,13 @@ class Settings(BaseSettings):
             "Changing it does not move data."
         ),
     )
+    cycles_reference_replays: Switch = Field(
+        default=False,
+        description=(
+            "Whether each first answer is also kept where and as the reference keeps it, so that a "
+            "retry that reaches one of its servers gets that answer; for the time of a change-over."
+        ),
+    )
 
     # -- HTTP and the process ---------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 -- commit: charge what was really used, and give back the rest of the hold.
 --
 -- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
+--       5 only where it is to be kept: the reference's record of the answer
 -- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
 --       6 key prefix of budgets (which ones, the reservation says)
 --       7 reservation id                           8 idempotency key   9 request hash
@@ -9,6 +10,7 @@
 --       13 metadata JSON, or ''
 -- Answers
 --   OK or REPLAY, charged, estimate, unit, scopes (JSON array), balances, policy, debt
+--   FOREIGN                   committed under this key by another server
 --   STALE                     the credential must be read again
 --   ERROR, code [, unit of the estimate, scopes]
 -- @include call
@@ -25,19 +27,20 @@ local KEPT_MS, DAY_MS = 2592000000, 86400000
 if credential_stale() then return {'STALE'} end
 local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
   'expires_at', 'grace_ms', 'overage_policy', 'affected_scopes', 'budgeted_scopes',
-  'committed_idempotency_key', 'committed_payload_hash', 'charged_amount', 'commit_balances',
+  'committed_idempotency_key', 'commit_request_hash', 'charged_amount', 'commit_balances',
   'debt_incurred', 'created_at')
 local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
 if not state then return {'ERROR', 'NOT_FOUND'} end
 if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
-local scopes_json = row[9] or row[8] or '[]'
+local scopes_json = given(row[9]) or row[8] or '[]'
 
 local mismatch = false
 if state == 'COMMITTED' and row[10] == ARGV[8] then
-  -- Without balances the commit was another server's, whose hash ours cannot reproduce.
-  if row[11] == ARGV[9] or not row[13] then
-    return {'REPLAY', row[12] or '0', estimate_text, unit, scopes_json, row[13] or '', row[7] or '',
-      row[14] or '0'}
+  if not row[13] then return {'FOREIGN'} end
+  -- Our hash stood in the reference's field before it had one of its own.
+  local hash = row[11] or redis.call('HGET', KEYS[3], 'committed_payload_hash')
+  if hash == ARGV[9] then
+    return {'REPLAY', row[12], estimate_text, unit, scopes_json, row[13], row[7] or '', row[14]}
   end
   mismatch = true
 end
@@ -46,13 +49,14 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be charged?
-local refused = settlement_refusal(state, row[5], row[6])
+local grace = given(row[6]) or '0'
+local refused = settlement_refusal(state, row[5], grace)
 if refused then return {'ERROR', refused} end
 local scopes = holding_scopes(row[8], row[9])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
 if unit ~= ARGV[11] then return {'ERROR', 'UNIT_MISMATCH', unit, scopes_json} end
 
-local policy = row[7] or 'ALLOW_IF_AVAILABLE'
+local policy = given(row[7]) or 'ALLOW_IF_AVAILABLE'
 local budgets = held_budgets(ARGV[6], scopes, unit, tenant, row[15])
 local amounts = {estimate_text or '', ARGV[10]}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
@@ -66,16 +70,35 @@ local balances = snapshot(budgets)
 local fields = {
   'state', 'COMMITTED', 'charged_amount', text(charged), 'debt_incurred', text(debt),
   'committed_at', ms(now), 'committed_idempotency_key', ARGV[8],
-  'committed_payload_hash', ARGV[9], 'commit_balances', balances,
+  'commit_request_hash', ARGV[9], 'commit_balances', balances,
 }
-local last = #fields
-if ARGV[12] ~= '' then
+local kept, last = KEYS[5], #fields
+if kept or ARGV[12] ~= '' then
   fields[last + 1], fields[last + 2], last = 'committed_metrics_json', ARGV[12], last + 2
 end
-if ARGV[13] ~= '' then fields[last + 1], fields[last + 2] = 'committed_metadata_json', ARGV[13] end
+if kept or ARGV[13] ~= '' then
+  fields[last + 1], fields[last + 2], last = 'committed_metadata_json', ARGV[13], last + 2
+end
+if kept then
+  -- @include wording
+  -- @include reference
+  local estimate, released = amounts[1], ''
+  if charged < estimate then
+    released = ',"released":' .. amount_json(unit, estimate - charged)
+  end
+  redis.call('SET', kept, '{"status":"COMMITTED","charged":' .. amount_json(unit, charged)
+    .. released .. ',"balances":' .. balances_json(unit, budgets) .. '}', 'PX', KEPT_MS)
+  fields[last + 1], fields[last + 2] = 'commit_response_state', 'BASE'
+  fields[last + 3], fields[last + 4] = 'commit_response_json', '{"reservation_id":"' .. ARGV[7]
+    .. '","state":"COMMITTED","estimate_amount":"' .. estimate_text .. '","estimate_unit":"' .. unit
+    .. '","scope_path":' .. quoted(redis.call('HGET', KEYS[3], 'scope_path') or '')
+    .. ',"affected_scopes_json":' .. quoted(row[8] or scopes_json) .. ',"overage_policy":"' .. policy
+    .. '","charged":"' .. text(charged) .. '","debt_incurred":"' .. text(debt)
+    .. '","balances":' .. kept_balances(budgets, true, true) .. '}'
+end
 redis.call('HSET', KEYS[3], unpack(fields))
 -- No shorter than its idempotency record, or a late replay would hold once more.
-redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + (row[6] or 0) + DAY_MS - now)))
+redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
 
 -- 4. Announce. Events and evidence of this commit are queued here.
 

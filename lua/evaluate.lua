@@ -18,9 +18,25 @@
 -- @include budgets
 -- @include admission
 -- @include caps
+-- @include wording
 
 local IDEMPOTENCY_MS = 86400000
 local UUID_LENGTH = 36
+
+-- Another server's answer has no hash of ours. It was given to another request if it names other
+-- scopes, or would have held another amount.
+local function answers_this(record)
+  local readable, told = pcall(cjson.decode, record)
+  if not readable then return true end  -- told when the answer is read
+  local scopes, reserved = told.affected_scopes, told.reserved
+  if type(scopes) == 'table' then
+    for place = 1, math.max(#scopes, #ARGV - 11) do
+      if scopes[place] ~= ARGV[11 + place] then return false end
+    end
+  end
+  return type(reserved) ~= 'table'
+    or (reserved.unit == ARGV[10] and reserved.amount == tonumber(ARGV[9]))
+end
 
 -- 1. Who asks, and was it asked before?
 if credential_stale() then return {'STALE'} end
@@ -28,9 +44,10 @@ local record = redis.call('GET', KEYS[3])
 local mismatch = false
 if record then
   if string.sub(record, 1, 1) == '{' then
-    -- An answer without a hash was another server's.
     local hash = redis.call('GET', KEYS[4])
-    if not hash or hash == ARGV[7] then return {'REPLAY', record} end
+    if hash == ARGV[7] or (not hash and answers_this(record)) then
+      return {'REPLAY', record}
+    end
     mismatch = true
   else
     mismatch = #record == UUID_LENGTH  -- the same key holds a live reservation
@@ -62,35 +79,16 @@ else
   end
 end
 
--- 3. Word the answer. Scopes and units need no escaping, and caps are passed on as they are.
+-- 3. Word the answer. Caps are passed on as they are. The reference keeps it in the same form.
 local unit = ARGV[10]
-local function amount_json(value)
-  return '{"unit":"' .. unit .. '","amount":' .. text(value) .. '}'
-end
-local function balance_json(budget)
-  local parts = {
-    '"scope":"' .. string.match(budget.scope, '[^/]*$') .. '","scope_path":"' .. budget.scope .. '"',
-    '"remaining":' .. amount_json(budget.remaining), '"reserved":' .. amount_json(budget.reserved),
-    '"spent":' .. amount_json(budget.spent), '"allocated":' .. amount_json(budget.allocated),
-  }
-  if budget.debt ~= zero then parts[#parts + 1] = '"debt":' .. amount_json(budget.debt) end
-  if budget.overdraft_limit ~= zero then
-    parts[#parts + 1] = '"overdraft_limit":' .. amount_json(budget.overdraft_limit)
-  end
-  if budget.over then parts[#parts + 1] = '"is_over_limit":true' end
-  return '{' .. table.concat(parts, ',') .. '}'
-end
-
 local parts = {'"decision":"' .. (reason and 'DENY' or caps ~= '' and 'ALLOW_WITH_CAPS' or 'ALLOW') .. '"'}
 if reason then parts[#parts + 1] = '"reason_code":"' .. reason .. '"' end
 if caps ~= '' then parts[#parts + 1] = '"caps":' .. caps end
 parts[#parts + 1] = '"affected_scopes":' .. ARGV[11]
 if ARGV[6] == 'dry_run' then
   parts[#parts + 1] = '"scope_path":"' .. ARGV[#ARGV] .. '"'
-  if not reason then parts[#parts + 1] = '"reserved":' .. amount_json(amounts[1]) end
-  local balances = {}
-  for index, budget in ipairs(budgets) do balances[index] = balance_json(budget) end
-  parts[#parts + 1] = '"balances":[' .. table.concat(balances, ',') .. ']'
+  if not reason then parts[#parts + 1] = '"reserved":' .. amount_json(unit, amounts[1]) end
+  parts[#parts + 1] = '"balances":' .. balances_json(unit, budgets)
 end
 local body = '{' .. table.concat(parts, ',') .. '}'
 

@@ -11,9 +11,11 @@
 --       16 metrics JSON, or ''                     17 client time ms, or ''
 --       18 affected scopes, JSON array             19 idempotency key
 --       20.. the scopes, in the order of the budgets
+--       and last '1', only where the reference's form of the answer is to be kept
 -- Answers
 --   OK or REPLAY, event id, amount, charged, unit, affected scopes (JSON array), balances,
 --     policy, debt
+--   FOREIGN, id               the key belongs to a debit that another server made
 --   STALE                     the credential must be read again
 --   NO_BUDGET                 no scope has a budget in this unit
 --   ERROR, code [, scope]
@@ -36,11 +38,8 @@ if record and #record == 36 then
     'unit', 'affected_scopes', 'event_balances', 'overage_policy', 'debt_incurred',
     'request_hash')
   if stored[1] then
-    -- A record without a hash was made by another server: its amount must do.
-    if stored[9] == ARGV[7] or (not stored[9] and stored[2] == ARGV[9]) then
-      return {'REPLAY', stored[1], stored[2], stored[3] or stored[2], stored[4],
-        stored[5] or '[]', stored[6] or '', stored[7] or '', stored[8] or '0'}
-    end
+    if not stored[9] then return {'FOREIGN', record} end
+    if stored[9] == ARGV[7] then return {'REPLAY', unpack(stored, 1, 8)} end
     mismatch = true
   end
 end
@@ -49,9 +48,9 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be charged?
-local tenant = ARGV[4]
+local tenant, count = ARGV[4], #KEYS - 4
 local budgets = {}
-for place = 1, #KEYS - 4 do
+for place = 1, count do
   budgets[#budgets + 1] = read_budget(KEYS[4 + place], ARGV[19 + place], tenant, place)
 end
 if #budgets == 0 then return {'NO_BUDGET'} end
@@ -70,15 +69,16 @@ if code then return {'ERROR', code, charged} end  -- in second place, the scope
 write_budgets(budgets)
 local id = ARGV[8]
 local balances = snapshot(budgets)
+local kept = ARGV[20 + count]
 local fields = {
   'event_id', id, 'tenant', tenant, 'subject_json', ARGV[13], 'action_json', ARGV[14],
   'amount', ARGV[9], 'charged_amount', text(charged), 'unit', ARGV[10],
-  'scope_path', ARGV[#ARGV], 'affected_scopes', ARGV[18], 'created_at', ms(now),
+  'scope_path', ARGV[19 + count], 'affected_scopes', ARGV[18], 'created_at', ms(now),
   'idempotency_key', ARGV[19], 'overage_policy', policy, 'debt_incurred', text(debt),
   'request_hash', ARGV[7], 'event_balances', balances,
 }
 local function keep(name, value)
-  if value ~= '' then
+  if kept or value ~= '' then
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
@@ -89,6 +89,12 @@ keep('budgeted_scopes', '[' .. table.concat(scopes, ',') .. ']')
 keep('metadata_json', ARGV[15])
 keep('metrics_json', ARGV[16])
 keep('client_time_ms', ARGV[17])
+if kept then
+  -- @include reference
+  local capped = charged ~= amounts[1] and ',"charged":"' .. text(charged) .. '"' or ''
+  keep('event_response_json', '{"status":"APPLIED","event_id":"' .. id .. '"' .. capped
+    .. ',"balances":' .. kept_balances(budgets, true, true) .. '}')
+end
 redis.call('HSET', KEYS[4], unpack(fields))
 redis.call('PEXPIRE', KEYS[4], KEPT_MS)
 redis.call('SET', KEYS[3], id, 'PX', IDEMPOTENCY_MS)

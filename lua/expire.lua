@@ -27,10 +27,10 @@ local answers, due = {}, {}
 for place = 1, #KEYS - 2 do
   local row = redis.call('HMGET', KEYS[2 + place], 'state', 'tenant', 'expires_at', 'grace_ms',
     'estimate_amount', 'estimate_unit', 'affected_scopes', 'budgeted_scopes', 'created_at')
-  local expires, grace = whole(row[3]), whole(row[4] or '0')
+  local expires, grace = whole(row[3]), whole(given(row[4]) or '0')
   if row[1] ~= 'ACTIVE' then
     answers[place] = 'GONE'
-  elseif not row[2] then
+  elseif not given(row[2]) then
     answers[place] = 'MISSING_SCOPES'  -- without a tenant it holds nobody's budgets
   elseif row[2] ~= tenant then
     answers[place] = 'WAITING'  -- another tenant's: not this call's business
@@ -38,7 +38,7 @@ for place = 1, #KEYS - 2 do
     answers[place] = 'INVALID_EXPIRY'
   elseif now <= expires + grace then
     answers[place] = 'WAITING'
-  elseif not row[6] or not string.find(row[5] or '', '^%d+$') or #row[5] > 19 then
+  elseif not given(row[6]) or not string.find(row[5] or '', '^%d+$') or #row[5] > 19 then
     answers[place] = 'INVALID_ESTIMATE'
   else
     local scopes, reason = holding_scopes(row[7], row[8])

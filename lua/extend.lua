@@ -2,19 +2,21 @@
 -- extend: move a live reservation's expiry outward; holds and budgets stay as they are.
 --
 -- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
---       5 the other servers' record of this extension
+--       5 the reference's record of this extension
 -- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
 --       6 key prefix of budgets                    7 reservation id
 --       8 idempotency key   9 request hash         10 ms to add
 --       11 key prefix of reserve idempotency records
 -- Answers
 --   OK or REPLAY, now, state, expires_at, unit, scopes (JSON array), balances
+--   FOREIGN, now, state, record   extended under this key by another server
 --   STALE                     the credential must be read again
 --   ERROR, code
 -- @include call
 -- @include amounts
 -- @include budgets
 -- @include holders
+-- @include reference
 
 local IDEMPOTENCY_MS = 86400000
 
@@ -27,7 +29,7 @@ local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_unit', 'ex
 local tenant, state, unit = row[1], row[2], row[3]
 if not state then return {'ERROR', 'NOT_FOUND'} end
 if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
-local scopes_json = row[7] or row[6] or '[]'
+local scopes_json = given(row[7]) or row[6] or '[]'
 
 local mismatch = false
 if row[11] then
@@ -38,8 +40,7 @@ if row[11] then
   mismatch = true
 else
   local theirs = redis.call('GET', KEYS[5])
-  local expires = theirs and string.match(theirs, '"expires_at_ms":(%d+)')
-  if expires then return {'REPLAY', ms(now), state, expires, unit, scopes_json, ''} end
+  if theirs then return {'FOREIGN', ms(now), state, theirs} end
 end
 local guard = guarded()
 if guard then return guard end
@@ -60,12 +61,21 @@ if not load_amounts(budgets, {}) then return {'ERROR', 'CORRUPT_BUDGET'} end
 -- 3. Extend it. The index comes first: its type is all that could still fail.
 expires = expires + tonumber(ARGV[10])
 redis.call('ZADD', KEYS[4], ms(expires), ARGV[7])
-local balances = snapshot(budgets)
+local rows, kept = {}, {}
+for index, budget in ipairs(budgets) do
+  -- Nothing moves: the amounts are told as they are stored.
+  local row = budget.row
+  rows[index] = balance_row(budget, row[REMAINING], row[RESERVED], row[SPENT], row[ALLOCATED])
+  kept[index] = kept_row(budget, row[REMAINING], row[RESERVED], row[SPENT], row[DEBT]) .. '}'
+end
+local balances = table.concat(rows, ';')
 redis.call('HSET', KEYS[3], 'expires_at', ms(expires), 'extension_count', ms(count + 1),
   field, ARGV[9] .. ' ' .. ms(expires) .. ' ' .. balances)
-redis.call('SET', KEYS[5], '{"status":"ACTIVE","expires_at_ms":' .. ms(expires) .. '}',
-  'PXAT', ms(expires))
-if row[10] then
+redis.call('SET', KEYS[5], '{"reservation_id":"' .. ARGV[7] .. '","estimate_unit":"' .. unit
+  .. '","expires_at_ms":' .. ms(expires) .. ',"extended_at":' .. ms(now)
+  .. ',"remaining_ttl_ms":' .. ms(expires - now)
+  .. ',"balances":[' .. table.concat(kept, ',') .. ']}', 'PXAT', ms(expires))
+if given(row[10]) then
   redis.call('PEXPIREAT', ARGV[11] .. row[10],
     ms(expires + (tonumber(row[5] or '0') or 0) + IDEMPOTENCY_MS), 'GT')
 end

@@ -3,6 +3,7 @@
 --
 -- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
 --       5 audit entry   6 audit index of the tenant   7 audit index of all
+--       8 only where it is to be kept: the reference's record of the answer
 -- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
 --       6 key prefix of budgets                    7 reservation id
 --       8 idempotency key   9 request hash
@@ -10,6 +11,7 @@
 --       12 how long it is kept, ms ('0': for ever)
 -- Answers
 --   OK or REPLAY, estimate, unit, scopes (JSON array), balances
+--   FOREIGN                   released under this key by another server
 --   STALE                     the credential must be read again
 --   ERROR, code
 -- @include call
@@ -25,16 +27,19 @@ local KEPT_MS, DAY_MS = 2592000000, 86400000
 if credential_stale() then return {'STALE'} end
 local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
   'expires_at', 'grace_ms', 'affected_scopes', 'budgeted_scopes', 'released_idempotency_key',
-  'released_payload_hash', 'release_balances', 'created_at')
+  'release_request_hash', 'release_balances', 'created_at')
 local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
 if not state then return {'ERROR', 'NOT_FOUND'} end
 if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
-local scopes_json = row[8] or row[7] or '[]'
+local scopes_json = given(row[8]) or row[7] or '[]'
 
 local mismatch = false
 if state == 'RELEASED' and row[9] == ARGV[8] then
-  if row[10] == ARGV[9] or not row[11] then
-    return {'REPLAY', estimate_text, unit, scopes_json, row[11] or ''}
+  if not row[11] then return {'FOREIGN'} end
+  -- Our hash stood in the reference's field before it had one of its own.
+  local hash = row[10] or redis.call('HGET', KEYS[3], 'released_payload_hash')
+  if hash == ARGV[9] then
+    return {'REPLAY', estimate_text, unit, scopes_json, row[11]}
   end
   mismatch = true
 end
@@ -43,7 +48,8 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be released?
-local refused = settlement_refusal(state, row[5], row[6])
+local grace = given(row[6]) or '0'
+local refused = settlement_refusal(state, row[5], grace)
 if refused then return {'ERROR', refused} end
 local scopes = holding_scopes(row[7], row[8])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
@@ -63,10 +69,20 @@ redis.call('ZREM', KEYS[4], ARGV[7])
 write_holds(budgets)
 local balances = snapshot(budgets)
 redis.call('HSET', KEYS[3], 'state', 'RELEASED', 'released_at', ms(now),
-  'released_idempotency_key', ARGV[8], 'released_payload_hash', ARGV[9],
+  'released_idempotency_key', ARGV[8], 'release_request_hash', ARGV[9],
   'release_balances', balances)
+if KEYS[8] then
+  -- @include wording
+  -- @include reference
+  redis.call('SET', KEYS[8], '{"status":"RELEASED","released":' .. amount_json(unit, amounts[1])
+    .. ',"balances":' .. balances_json(unit, budgets) .. '}', 'PX', KEPT_MS)
+  redis.call('HSET', KEYS[3], 'release_response_state', 'BASE', 'release_response_json',
+    '{"reservation_id":"' .. ARGV[7] .. '","state":"RELEASED","estimate_amount":"' .. estimate_text
+    .. '","estimate_unit":"' .. unit .. '","affected_scopes_json":' .. quoted(row[7] or scopes_json)
+    .. ',"balances":' .. kept_balances(budgets) .. '}')
+end
 -- No shorter than its idempotency record, or a late replay would hold once more.
-redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + (row[6] or 0) + DAY_MS - now)))
+redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
 
 -- 4. Announce. Events and evidence of this release are queued here.
 if ARGV[10] ~= '' then

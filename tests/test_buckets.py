@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Running
@@ -160,6 +161,25 @@ def test_lapsed_holds_come_back_in_every_bucket(cluster: Running) -> None:
     for tenant, reservation in zip(tenants, held, strict=True):
         assert error_of(tenant.get(reservation)) == (410, "RESERVATION_EXPIRED")
         eventually(lambda t=tenant: metric(cluster.url, EXPIRED, tenant=t.name) == 1)
+
+
+def test_first_answers_are_kept_for_the_reference(cluster: Running, tmp_path: Path) -> None:
+    settings = {"CYCLES_KEY_LAYOUT": "buckets", "CYCLES_REFERENCE_REPLAYS": "true"}
+    server = CyclesServer(cluster.store.url, tmp_path / "log", settings=settings)
+    tenant = new_tenant(Running(server, cluster.store))
+    committed, released = tenant.reserve(100, subject=tenant.subject(**SUBJECT)), tenant.reserve(50)
+    first, second = (answer.json()["reservation_id"] for answer in (committed, released))
+    kept = {
+        "reserve": (first, committed),
+        "commit": (first, tenant.commit(first, 60)),
+        "release": (second, tenant.release(second)),
+    }
+    for operation, (reservation, answer) in kept.items():
+        body = cluster.redis.get(tenant.names.first_answer(operation, reservation))
+        assert json.loads(body) == answer.json()
+    event = tenant.event(7).json()["event_id"]
+    assert cluster.redis.hexists(tenant.names.event(event), "event_response_json")
+    server.stop()
 
 
 def test_agents_at_work(cluster: Running, tenant: Tenant) -> None:

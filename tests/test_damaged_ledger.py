@@ -117,7 +117,13 @@ def test_a_hold_of_the_reference_goes_back_to_a_budget_without_owner(
     [
         ({"metadata_json": '{"a":null}'}, {"metadata": {"a": None}}),
         ({"metadata_json": "{}"}, {}),
-        ({"action_json": '{"kind":"llm.completion","name":"test-model","tags":null}'}, {}),
+        (
+            {
+                "action_json": '{"kind":"llm.completion","name":"test-model","tags":null}',
+                "metadata_json": "",
+            },
+            {},
+        ),
     ],
 )
 def test_a_replay_of_what_the_reference_made(

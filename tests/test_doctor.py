@@ -247,12 +247,16 @@ class TestDamagedBudgets:
         assert findings["NEGATIVE"].message.startswith(f"{part} is -")
         assert "INVARIANT" not in findings
 
-    @pytest.mark.parametrize("text", ["", "1.5", "1e3", " 1", "x", "+1", "9223372036854775808"])
+    @pytest.mark.parametrize("text", ["1.5", "1e3", " 1", "x", "+1", "9223372036854775808"])
     def test_an_amount_that_is_none(self, ledger: Ledger, client: Redis, text: str) -> None:
         client.hset(budget(), "spent", text)
         finding = found(client)["MALFORMED_BUDGET"]
         assert finding.key == budget()
         assert "spent" in finding.message
+
+    def test_an_optional_amount_may_be_empty(self, ledger: Ledger, client: Redis) -> None:
+        client.hset(budget(), mapping={"debt": "", "overdraft_limit": "", "spent": ""})
+        assert found(client) == {}
 
     def test_half_a_budget(self, ledger: Ledger, client: Redis) -> None:
         client.hdel(budget(), "allocated")

@@ -150,7 +150,7 @@ def _balance(tenant: str, name: Name, row: Mapping[str, bytes | None]) -> Body |
     if row["remaining"] is None and row["allocated"] is None:
         return None
     owner = row["tenant_id"]
-    if owner is None:
+    if not owner:
         # As in the ledger's scripts: such a record counts below its tenant's scope alone.
         if scope.partition("/")[0] != f"tenant:{tenant.lower()}":
             return None

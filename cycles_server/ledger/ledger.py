@@ -21,6 +21,7 @@ from cycles_server.ledger.bodies import (
     stored_decision,
     stored_scopes,
 )
+from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scopes import UNITS, Scopes
@@ -29,6 +30,7 @@ from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
 
 _REPLAY = b"REPLAY"
+_FOREIGN = b"FOREIGN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ def request_hash(body: Any) -> bytes:
     return base64.b64encode(hashlib.sha256(canonical(body)).digest()).rstrip(b"=")
 
 
+def _replayed(answer: Answer) -> Outcome:
+    body, policy = answer
+    return Outcome(body, replayed=True, policy=policy)
+
+
 def stored_json(body: Body, member: str) -> bytes:
     """An optional member of a request as it is stored: JSON, or nothing."""
     return write_json(body[member]) if member in body else b""
@@ -69,11 +76,18 @@ class Ledger:
     - ``Problem`` for a refusal, with the contract's code,
     - ``StaleCredential`` when the caller's records have changed (nothing was done),
     - ``StoreError`` when the store failed.
+
+    Args:
+        reference_replays: also keep first answers as the reference does, for its replays.
     """
 
-    def __init__(self, store: Store, accounts: Accounts) -> None:
+    def __init__(
+        self, store: Store, accounts: Accounts, *, reference_replays: bool = False
+    ) -> None:
         self._store = store
         self._accounts = accounts
+        self._reference_replays = reference_replays
+        self._foreign = ForeignAnswers(store)
 
     async def reserve(
         self, exchange: Exchange, account: Account, scopes: Scopes, reservation_id: str
@@ -94,6 +108,7 @@ class Ledger:
                 names.ttl,
                 names.index,
                 *(names.budget(scope, unit) for scope in scopes.all),
+                *self._kept(names, "reserve", reservation_id),
             ],
             [
                 names.reservation_prefix,
@@ -115,8 +130,12 @@ class Ledger:
             ],
         )
         if answer[0] == _REPLAY:
-            replayed = replayed_reserve(body, account, answer)
-            return Outcome(replayed, replayed=True, policy=(answer[13] or b"").decode())
+            replayed = replayed_reserve(answer)
+            return Outcome(replayed, replayed=True, policy=(answer[-1] or b"").decode())
+        if answer[0] == _FOREIGN:
+            _, now, first = answer
+            foreign = await self._foreign.reserve(body, account, first.decode(), int(now))
+            return _replayed(foreign)
         if answer[0] == b"NO_BUDGET":
             raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
         _, expires, policy, caps, snapshot = answer
@@ -144,7 +163,11 @@ class Ledger:
             exchange,
             "commit",
             account,
-            [names.reservation(reservation_id), names.ttl],
+            [
+                names.reservation(reservation_id),
+                names.ttl,
+                *self._kept(names, "commit", reservation_id),
+            ],
             [
                 names.budget_prefix,
                 reservation_id,
@@ -156,6 +179,8 @@ class Ledger:
                 stored_json(body, "metadata"),
             ],
         )
+        if answer[0] == _FOREIGN:
+            return _replayed(await self._foreign.commit(body, account, reservation_id))
         kind, charged, estimate, unit, scopes, snapshot, policy, debt = answer
         unit = unit.decode()
         result: Body = {"status": "COMMITTED", "charged": amount(unit, charged)}
@@ -187,6 +212,7 @@ class Ledger:
                 names.audit_entry(audit_id),
                 names.audit_tenant_index,
                 names.audit_index,
+                *self._kept(names, "release", reservation_id),
             ],
             [
                 names.budget_prefix,
@@ -198,6 +224,8 @@ class Ledger:
                 audit_kept_ms,
             ],
         )
+        if answer[0] == _FOREIGN:
+            return _replayed(await self._foreign.release(account, reservation_id))
         kind, estimate, unit, scopes, snapshot = answer
         unit = unit.decode()
         result: Body = {
@@ -230,6 +258,9 @@ class Ledger:
                 names.idempotency_prefix("reserve"),
             ],
         )
+        if answer[0] == _FOREIGN:
+            _, now, state, record = answer
+            return _replayed((extended(record, state, int(now)), ""))
         kind, now, state, expires, unit, scopes, snapshot = answer
         left = int(expires) - int(now) if state == b"ACTIVE" else 0
         result: Body = {
@@ -274,8 +305,11 @@ class Ledger:
                 scopes.json,
                 body["idempotency_key"],
                 *scopes.all,
+                *(["1"] if self._reference_replays else []),
             ],
         )
+        if answer[0] == _FOREIGN:
+            return _replayed(await self._foreign.debit(body, account, answer[1].decode()))
         if answer[0] == b"NO_BUDGET":
             raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
         kind, applied_id, asked, charged, unit, affected, snapshot, policy, debt = answer
@@ -324,6 +358,10 @@ class Ledger:
 
     # -- details ---------------------------------------------------------------------------------
 
+    def _kept(self, names: TenantKeys, operation: str, reservation_id: str) -> list[str]:
+        """Where the reference looks for a first answer; nowhere unless it is to find ours."""
+        return [names.first_answer(operation, reservation_id)] if self._reference_replays else []
+
     async def _run(
         self,
         exchange: Exchange,
@@ -370,7 +408,7 @@ class Ledger:
             expected = []
             for offset, other in enumerate(others):
                 owner, allocated = rows[place * len(others) + offset]
-                owned = owner is None and scope.startswith("tenant:")
+                owned = not owner and scope.startswith("tenant:")
                 if allocated is not None and (owned or owner == names.tenant.encode()):
                     expected.append(other)
             if expected:

@@ -23,7 +23,7 @@ from cycles_server.store.store import Store
 logger = logging.getLogger(__name__)
 
 Row = dict[str, bytes]
-"""The fields of a reservation's hash that were asked for and are there."""
+"""The fields of a reservation's hash that were asked for and have a value."""
 
 STATUSES = ("ACTIVE", "COMMITTED", "RELEASED", "EXPIRED")
 ALL_MAPS = frozenset({"metadata", "committed_metadata", "evidence"})
@@ -166,7 +166,8 @@ async def find_reservation(store: Store, reservation_id: str) -> Row:
 
 
 def _row(fields: Sequence[str], reply: Sequence[bytes | None]) -> Row:
-    return {field: value for field, value in zip(fields, reply, strict=True) if value is not None}
+    # Another server writes an optional field that has no value as an empty text.
+    return {field: value for field, value in zip(fields, reply, strict=True) if value}
 
 
 def log_unusable(reservation_id: str, error: StoreError) -> None:

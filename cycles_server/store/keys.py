@@ -74,12 +74,17 @@ class TenantKeys(BucketKeys):
         return f"{self.tag}audit:log:{log_id}"
 
     def idempotency(self, operation: str, key: str) -> str:
-        """``operation``: ``reserve``, ``decide`` or ``event``."""
+        """``operation``: ``reserve``, ``decide``, ``event``, or ``extend`` (its key follows the
+        reservation's id and a colon)."""
         return f"{self._idem}{operation}:{key}"
 
     def idempotency_hash(self, operation: str, key: str) -> str:
         """The request hash beside a decision, which has no record of its own to hold it."""
         return f"{self._idem_hash}{operation}:{key}"
+
+    def first_answer(self, operation: str, reservation_id: str) -> str:
+        """Where the reference keeps a first answer's body: ``reserve``, ``commit``, ``release``."""
+        return f"{self.tag}{operation}:body:{reservation_id}"
 
     def idempotency_prefix(self, operation: str) -> str:
         return f"{self._idem}{operation}:"

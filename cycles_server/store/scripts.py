@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-# `-- @include name` on a line of its own: lua/lib/name.lua stands there.
-_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+# `-- @include name` on a line of its own: lua/lib/name.lua stands there. Inside a block, only
+# those who come there pay for it.
+_INCLUDE = re.compile(r"^ *-- @include (\w+)$", re.MULTILINE)
 _SHEBANG = "#!lua"
 
 

@@ -5,11 +5,14 @@
 --   tenant counts below `tenant:` only, or where it is known to hold already. `place` is the
 --   scope's position among the call's scopes.
 -- load_amounts(budgets, amounts, digits)  turns the texts of the budgets, and of the call's own
---   amounts, into numbers in place; false if one of them is not an integer.
+--   amounts, into numbers in place; false if one of them is not an integer. An optional amount
+--   (all but remaining and allocated) that is absent or empty is 0.
 -- snapshot(budgets)  `place:remaining,reserved,spent,allocated[,debt,limit,over];...`, the form
 --   in which balances are answered and kept for a replay; balance_row(...) is one of its rows,
---   from amounts that are texts already. A budget's `row` holds what was read, at these places:
-local SPENT, ALLOCATED, POLICY, CAPS, CREATED_AT = 6, 7, 10, 11, 12
+--   from amounts that are texts already. A budget's `row` holds what was read, optional amounts
+--   filled in, at these places:
+local OVER, REMAINING, RESERVED, SPENT, ALLOCATED, DEBT, LIMIT = 3, 4, 5, 6, 7, 8, 9
+local POLICY, CAPS, CREATED_AT = 10, 11, 12
 local longest = 0
 
 local function read_budget(key, scope, tenant, place, holding)
@@ -18,14 +21,17 @@ local function read_budget(key, scope, tenant, place, holding)
     'caps_json', 'created_at')
   local remaining, allocated = row[4], row[7]
   if not (remaining or allocated) then return nil end
-  if row[1] then
+  if row[1] and row[1] ~= '' then
     if row[1] ~= tenant then return nil end
   elseif not holding and string.sub(scope, 1, 7) ~= 'tenant:' then
     return nil
   end
   remaining, allocated = remaining or '', allocated or ''
-  local reserved, spent = row[5] or '0', row[6] or '0'
-  local debt, limit = row[8] or '0', row[9] or '0'
+  local reserved, spent, debt, limit = row[5], row[6], row[8], row[9]
+  if not reserved or reserved == '' then reserved, row[5] = '0', '0' end
+  if not spent or spent == '' then spent, row[6] = '0', '0' end
+  if not debt or debt == '' then debt, row[8] = '0', '0' end
+  if not limit or limit == '' then limit, row[9] = '0', '0' end
   if #remaining > longest then longest = #remaining end
   if #reserved > longest then longest = #reserved end
   if #spent > longest then longest = #spent end

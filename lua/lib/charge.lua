@@ -13,6 +13,7 @@ local function settle(budget, held, spent, debt)
   budget.remaining = budget.remaining + held - spent - debt
   budget.spent = budget.spent + spent
   budget.debt = budget.debt + debt
+  budget.incurred = debt
   return fits(budget.reserved) and fits(budget.remaining) and fits(budget.spent)
     and fits(budget.debt)
 end

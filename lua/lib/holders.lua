@@ -1,13 +1,18 @@
 -- holders: the budgets that hold a reservation's estimate.
 --
+-- given(stored)  an optional field; nil where it is absent or, as other servers write it, empty.
 -- holding_scopes(affected, budgeted)  the scopes as an array, from the stored JSON arrays;
 --   `budgeted` is left out of a record where it equals `affected`. nil and a reason,
 --   MISSING_SCOPES or MALFORMED_SCOPES, where they cannot be understood.
 -- made_after(budget, reserved_at)  whether a budget was made anew since the reservation.
 -- held_budgets(prefix, scopes, unit, tenant, reserved_at)  those that still exist; a budget
 --   deleted since is passed over, never brought back as a half-filled record.
+local function given(stored) return stored ~= '' and stored or nil end
+
 local function holding_scopes(affected, budgeted)
-  local stored = budgeted or affected or ''
+  -- An array that was written by Lua has its slashes escaped.
+  local stored = given(budgeted) or affected or ''
+  if string.find(stored, '\\', 1, true) then stored = string.gsub(stored, '\\/', '/') end
   if stored == '' or stored == '[]' then return nil, 'MISSING_SCOPES' end
   -- With a dot for each scope, only the signs of the array are left.
   local signs, count = string.gsub(stored, '%s*"[%w_.:/-]+"%s*', '.')
