@@ -369,6 +369,34 @@ def test_the_first_answer_comes_again_from_the_records_alone(tenant: ReferenceTe
         assert_replayed(tenant, exchange, live=live)
 
 
+def test_numbers_in_the_form_that_the_reference_writes(tenant: ReferenceTenant) -> None:
+    """It reads integers exactly and all else as doubles, and writes those in its own way."""
+    metadata = {"id": 17293822569102704640, "big": 1e21, "whole": 100.0, "long": 0.1, "yes": True}
+    reserved = tenant.was_reserved(10, metadata=metadata)
+    kept = '{"id":17293822569102704640,"big":1.0E21,"whole":100.0,"long":0.1,"yes":true}'
+    key = tenant.keys.tenant(tenant.name).reservation(reserved.id)
+    tenant.redis.hset(key, "metadata_json", kept)
+
+    def replay(text: str) -> httpx.Response:
+        body = json.dumps({**reserved.request, "metadata": "HERE"}).replace('"HERE"', text)
+        headers = {"Content-Type": "application/json"}
+        return tenant.http.post(reserved.path, content=body, headers=headers)
+
+    same = (
+        '{"yes":true,"id":17293822569102704640,"big":1e21,"whole":1e2,'
+        '"long":0.10000000000000000001}'
+    )
+    assert replay(same).json()["reservation_id"] == reserved.id
+    for other in (
+        same.replace("4640", "4641"),
+        same.replace("true", "1"),
+        same.replace("1e2,", "101,"),
+    ):
+        assert error_of(replay(other)) == (409, "IDEMPOTENCY_MISMATCH")
+    shown = tenant.http.get(f"/v1/reservations/{reserved.id}").text
+    assert kept in shown
+
+
 def test_a_record_without_any_answer_still_replays_what_it_did(tenant: ReferenceTenant) -> None:
     exchanges = exchanges_of(tenant)
     tenant.redis.delete(*tenant.redis.keys("*:body:*"))

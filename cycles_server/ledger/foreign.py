@@ -12,13 +12,14 @@ nothing from the script's atomicity.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from cycles_server.auth.records import CLOSED, OPEN, UNREADABLE
-from cycles_server.http.json import canonical
+from cycles_server.http.json import write_json
 from cycles_server.http.problems import Problem
 from cycles_server.ledger.accounts import Account
 from cycles_server.ledger.bodies import (
@@ -268,10 +269,23 @@ def _same(request: Body, row: _Row, members: Mapping[str, str]) -> bool:
 def _alike(member: str, sent: Any, stored: bytes) -> bool:
     # The reference writes out what was not sent, as null or as empty.
     try:
-        kept = orjson.loads(stored or b"null") or None
-    except orjson.JSONDecodeError:
+        kept = json.loads(stored or b"null") or None
+    except ValueError:
         raise StoreCorrupt(f"{member} of a record is not JSON") from None
-    sent = sent or None
+    # Numbers as the reference read them: integers exactly, others as doubles.
+    sent = json.loads(write_json(sent or None))
     if member != "metadata":
         sent, kept = without_nulls(sent), without_nulls(kept)
-    return canonical(sent) == canonical(kept)
+    return _equal(sent, kept)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other  # to Python, true equals 1
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            _equal(value, other[name]) for name, value in one.items()
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
