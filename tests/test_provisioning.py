@@ -9,7 +9,7 @@ from pathlib import Path
 import bcrypt
 import orjson
 import pytest
-from conftest import Running
+from conftest import StartServer
 from redis import Redis
 from support.agents import Crew
 from support.tenants import UNIT
@@ -344,7 +344,8 @@ class TestSettingABudget:
             set_budget(client, KEYS, "acme", "tenant:acme", "TOKENS", 0)
         assert self.stored(client) == before
 
-    def test_under_agents_at_work(self, running: Running) -> None:
+    def test_under_agents_at_work(self, start: StartServer) -> None:
+        running = start()  # its books are looked at as a whole
         tenant = running.tenant()
         crew = Crew(running.server.port, tenant)
         scopes = [f"tenant:{tenant.name}", *(agent.scope for agent in crew.agents)]
