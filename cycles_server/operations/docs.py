@@ -83,10 +83,10 @@ def _swagger_ui(title: str) -> Iterator[tuple[str, Page]]:
     client = flask.test_client()
 
     def page(path: str) -> Page:
-        response = client.get(path)
-        if response.status_code != 200:
-            raise RuntimeError(f"Swagger UI has no {path}")
-        return response.data, response.content_type
+        with client.get(path) as response:  # it holds its file open
+            if response.status_code != 200:
+                raise RuntimeError(f"Swagger UI has no {path}")
+            return response.data, response.content_type
 
     index = page(f"{PAGES_PATH}/")
     for path in (PAGES_PATH, f"{PAGES_PATH}/", f"{PAGES_PATH}.html", f"{PAGES_PATH}/index.html"):

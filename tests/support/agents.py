@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,19 +42,37 @@ class Agent:
         answered: every request with a definite answer.
         failures: the 500s it met.
         lost: how many requests ended with their connection.
+        losses: for each of those, seconds since the server last had a sign of life from the agent:
+            the request before it, or the connection's beginning.
         wrong: answers that no agent should ever get.
+
+    Args:
+        fresh: whether every request gets a connection of its own.
+        rest_s: the longest pause between two acts.
     """
 
-    def __init__(self, port: int, tenant: Tenant, name: str, seed: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        tenant: Tenant,
+        name: str,
+        seed: int,
+        *,
+        fresh: bool = False,
+        rest_s: float = 0.0,
+    ) -> None:
         self.tenant = tenant
         self.scope = tenant.budget(f"tenant:{tenant.name}/agent:{name}", 10**9)
         self.answered: list[Request] = []
         self.failures: list[Answer] = []
-        self.lost = 0
+        self.losses: list[float] = []
         self.wrong: list[Answer] = []
         self._subject = tenant.subject(agent=name)
         self._action = {"kind": "llm.completion", "name": "test-model"}
         self._port = port
+        self._fresh = fresh
+        self._rest_s = rest_s
+        self._last_sign = 0.0
         self._random = random.Random(seed)
         self._wire: Wire | None = None
         self._live: list[tuple[str, int]] = []
@@ -63,8 +82,11 @@ class Agent:
         """Go on until told to stop; the request under way is seen through to its answer."""
         while not stop():
             await self._act()
+            if self._rest_s:
+                await asyncio.sleep(self._random.uniform(0, self._rest_s))
         if self._wire is not None:
             self._wire.close()
+            self._wire = None
 
     async def _act(self) -> None:
         amount = self._random.randrange(1, 1000)
@@ -119,15 +141,19 @@ class Agent:
         request.sent += 1
         try:
             if self._wire is None:
+                self._last_sign = time.monotonic()
                 self._wire = await Wire.open(self._port)
+            sent = time.monotonic()
             answer = await self._wire.call(
                 "POST", request.path, request.body, key=self.tenant.secret
             )
+            self._last_sign = sent
         except (OSError, EOFError):
-            self.lost += 1
+            self.losses.append(time.monotonic() - self._last_sign)
             self._wire = None
             return None
-        if answer.headers.get("connection") == "close":
+        self.look_at(request, answer)
+        if self._fresh or answer.headers.get("connection") == "close":
             self._wire.close()
             self._wire = None
         if answer.store_away:
@@ -135,7 +161,14 @@ class Agent:
             return None
         return answer
 
+    def look_at(self, request: Request, answer: Answer) -> None:
+        """Called with each answer that comes."""
+
     # -- the account -------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> int:
+        return len(self.losses)
 
     @property
     def held(self) -> int:
