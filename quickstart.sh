@@ -60,6 +60,7 @@ if [ "$(cat "$venv/cycles-installed" 2>/dev/null)" != "$wanted" ]; then
         "$python" -c 'import ensurepip' 2>/dev/null ||
             fail "$python cannot make virtual environments (Debian, Ubuntu: apt install $python-venv)"
         say 'Making a virtual environment in .venv ...'
+        [ ! -f "$venv" ] || rm "$venv" # a tool's pointer to an environment elsewhere
         "$python" -m venv "$venv" || fail "$python -m venv $venv failed"
     fi
     say 'Installing into .venv, this once ...'
