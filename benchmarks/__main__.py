@@ -9,12 +9,15 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks.against import Checkout, measure_against
+from benchmarks.crowd import measure_crowd
 from benchmarks.footprint import measure_footprint
 from benchmarks.ledger import measure_redis
 from benchmarks.load import measure_load
 from benchmarks.pages import measure_pages
 from benchmarks.report import Section, describe_machine, markdown, show, write_json
 from benchmarks.store import Store, opened_store
+from benchmarks.strangers import measure_strangers
 from benchmarks.sweep import measure_sweep
 from benchmarks.wrk import require_wrk
 
@@ -61,9 +64,39 @@ def main() -> None:
 @main.command()
 @_options
 @_seconds
-def load(rounds: int, seconds: float, json_file: Path | None, as_markdown: bool) -> None:
+@click.option(
+    "--against",
+    "other_root",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="Measure reserves in turns with the server of this other checkout, and nothing else.",
+)
+@click.option(
+    "--against-python",
+    "other_python",
+    metavar="PYTHON",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="That the other checkout is installed for.  [default: DIR/.venv/bin/python]",
+)
+def load(
+    rounds: int,
+    seconds: float,
+    json_file: Path | None,
+    as_markdown: bool,
+    other_root: Path | None,
+    other_python: Path | None,
+) -> None:
     """Rate, latency and processor time of every operation, beside the floor."""
-    _measure([_load(rounds, seconds)], json_file, as_markdown)
+    part = _load(rounds, seconds)
+    if other_root is not None:
+        python = (other_python or other_root / ".venv/bin/python").absolute()
+        if not python.exists():
+            raise click.UsageError(f"there is no {python}: give --against-python")
+        other = Checkout(other_root, python)
+        part = functools.partial(measure_against, other=other, rounds=rounds, seconds=seconds)
+    elif other_python is not None:
+        raise click.UsageError("--against-python goes with --against")
+    _measure([part], json_file, as_markdown)
 
 
 @main.command()
@@ -97,6 +130,22 @@ def footprint(rounds: int, json_file: Path | None, as_markdown: bool, requests: 
     _measure([_footprint(rounds, requests)], json_file, as_markdown)
 
 
+@main.command()
+@_options
+@_seconds
+def strangers(rounds: int, seconds: float, json_file: Path | None, as_markdown: bool) -> None:
+    """What others wait for while strangers do their worst; hostile clients of tests/hostile."""
+    _measure([_strangers(rounds, seconds)], json_file, as_markdown)
+
+
+@main.command()
+@_options
+@_seconds
+def crowd(rounds: int, seconds: float, json_file: Path | None, as_markdown: bool) -> None:
+    """Clients that connect all at once, and clients that connect anew each time."""
+    _measure([_crowd(rounds, seconds)], json_file, as_markdown)
+
+
 @main.command("all")
 @_options
 @_seconds
@@ -104,9 +153,10 @@ def footprint(rounds: int, json_file: Path | None, as_markdown: bool, requests: 
 def everything(
     rounds: int, seconds: float, json_file: Path | None, as_markdown: bool, requests: int
 ) -> None:
-    """All of them, about twenty minutes."""
+    """All of them, about half an hour."""
     parts = [_load(rounds, seconds), _redis(rounds, seconds), _pages(rounds, seconds)]
-    parts += [_sweep(rounds), _footprint(rounds, requests)]
+    parts += [_sweep(rounds), _strangers(rounds, seconds), _crowd(rounds, seconds)]
+    parts += [_footprint(rounds, requests)]
     _measure(parts, json_file, as_markdown)
 
 
@@ -124,6 +174,14 @@ def _pages(rounds: int, seconds: float) -> Part:
 
 def _sweep(rounds: int) -> Part:
     return functools.partial(measure_sweep, rounds=rounds)
+
+
+def _strangers(rounds: int, seconds: float) -> Part:
+    return functools.partial(measure_strangers, rounds=rounds, seconds=seconds)
+
+
+def _crowd(rounds: int, seconds: float) -> Part:
+    return functools.partial(measure_crowd, rounds=rounds, seconds=seconds)
 
 
 def _footprint(rounds: int, requests: int) -> Part:

@@ -49,16 +49,26 @@ class WebProcess:
         module: what ``python -m`` runs; it takes ``--host`` and ``--port``.
         ready: the path that answers 200 once it is ready.
         settings: its environment, beside what every program needs.
+        python: that runs it, and ``root``: the folder that it runs in.
     """
 
     def __init__(
-        self, module: str, ready: str, log: Path, settings: dict[str, str], *arguments: str
+        self,
+        module: str,
+        ready: str,
+        log: Path,
+        settings: dict[str, str],
+        *arguments: str,
+        python: Path = Path(sys.executable),
+        root: Path = ROOT,
     ) -> None:
         self._module = module
         self._ready = ready
         self._log = log
         self._settings = settings
         self._arguments = arguments
+        self._python = python
+        self._root = root
         self.ready_after_s = 0.0
 
     @property
@@ -74,14 +84,14 @@ class WebProcess:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
-            *(sys.executable, "-m", self._module, "--host", "127.0.0.1", "--port", str(port)),
+            *(str(self._python), "-m", self._module, "--host", "127.0.0.1", "--port", str(port)),
             *self._arguments,
         ]
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         started = time.perf_counter()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environment | self._settings, stdout=log, stderr=log
+                command, cwd=self._root, env=environment | self._settings, stdout=log, stderr=log
             )
         while not self._answers():
             if self._process.poll() is not None or time.perf_counter() - started > _START_S:
@@ -122,13 +132,23 @@ class WebProcess:
         return self._log.read_text()[-2000:]
 
 
-def cycles_server(redis_url: str, log: Path, **settings: str) -> WebProcess:
-    """The server as it runs in production, one worker."""
+def cycles_server(
+    redis_url: str,
+    log: Path,
+    *,
+    python: Path = Path(sys.executable),
+    root: Path = ROOT,
+    **settings: str,
+) -> WebProcess:
+    """The server as it runs in production, one worker; another checkout's by ``python`` and
+    ``root``."""
     return WebProcess(
         "cycles_server",
         "/actuator/health/readiness",
         log,
         {"REDIS_URL": redis_url, "CYCLES_RESPONSE_VALIDATION": "report", **settings},
+        python=python,
+        root=root,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,35 +45,48 @@ def run(
     path: str = "",
     pause_ms: int = 0,
     ids: Path | None = None,
+    anew: bool = False,
 ) -> Run:
-    """Run one of the scripts in ``wrk/`` against a server that knows the key already."""
+    """Run one of the scripts in ``wrk/`` against a server that knows the key already; see
+    :func:`benchmarks.wrk.run_wrk`."""
     # A server that met the key while the store was empty verifies it anew, slowly.
     server.ask("/v1/reservations?limit=1", store.tenant.secret)
     watched = (server.pid, store.pid)
     before = [cpu_seconds(pid) for pid in watched]
-    machine, children, started = machine_seconds(), _children_seconds(), time.perf_counter()
-    load = run_wrk(
-        script,
-        server.url + path,
-        secret=store.tenant.secret,
-        tenant=store.tenant.name,
-        clients=clients,
-        seconds=seconds,
-        pause_ms=pause_ms,
-        ids=ids,
-    )
+    others: list[float] = []
+    with busy_elsewhere(watched, others):
+        load = run_wrk(
+            script,
+            server.url + path,
+            secret=store.tenant.secret,
+            tenant=store.tenant.name,
+            clients=clients,
+            seconds=seconds,
+            pause_ms=pause_ms,
+            ids=ids,
+            anew=anew,
+        )
     spent = [cpu_seconds(pid) - start for pid, start in zip(watched, before, strict=True)]
-    ours = sum(spent) + _children_seconds() - children
-    possible = (time.perf_counter() - started) * (os.cpu_count() or 1)
-    others = (machine_seconds() - machine - ours) / possible
     return Run(
         load=load,
         server_us=spent[0] / load.requests * 1e6,
         redis_us=spent[1] / load.requests * 1e6,
-        others=max(0.0, others),
+        others=others[0],
     )
 
 
-def _children_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # wrk; servers count when they end
-    return usage.ru_utime + usage.ru_stime
+@contextlib.contextmanager
+def busy_elsewhere(pids: Sequence[int], into: list[float]) -> Iterator[None]:
+    """Append the share of the machine's processors that went to other work meanwhile: not to these
+    processes, to this one, or to its children that have ended."""
+
+    def ours() -> float:
+        here = resource.getrusage(resource.RUSAGE_SELF)
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)  # wrk; servers when they end
+        spent = here.ru_utime + here.ru_stime + children.ru_utime + children.ru_stime
+        return spent + sum(cpu_seconds(pid) for pid in pids)
+
+    before, machine, started = ours(), machine_seconds(), time.perf_counter()
+    yield
+    possible = (time.perf_counter() - started) * (os.cpu_count() or 1)
+    into.append(max(0.0, (machine_seconds() - machine - ours() + before) / possible))

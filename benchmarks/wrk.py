@@ -46,6 +46,7 @@ def run_wrk(
     seconds: float,
     pause_ms: int = 0,
     ids: Path | None = None,
+    anew: bool = False,
 ) -> Load:
     """Run ``wrk/{script}.lua`` against a URL.
 
@@ -53,6 +54,7 @@ def run_wrk(
         clients: connections; each asks again as soon as it has its answer,
         pause_ms: or after this pause.
         ids: a file of reservation ids, one a line.
+        anew: each request over a new connection.
 
     Raises:
         click.ClickException: an answer was not 2xx, or none came: the run tells nothing.
@@ -61,6 +63,7 @@ def run_wrk(
     command = [
         *("wrk", "-t", "1", "-c", str(clients), "-d", f"{max(1, round(seconds))}s"),
         *("--timeout", "10s", "-H", f"X-Cycles-API-Key: {secret}"),
+        *(("-H", "Connection: close") if anew else ()),
         *("-s", f"{script}.lua", url),
         *("--", tenant, seed, str(pause_ms)),
         *([str(ids)] if ids else []),

@@ -32,9 +32,9 @@ from cycles_server.contract.schemas import SchemaCompiler
 
 SECONDS = float(os.environ.get("CYCLES_HAMMER_SECONDS", "30"))
 SEED = int(os.environ.get("CYCLES_HAMMER_SEED", random.randrange(10**9)))
-MOST_CONNECTIONS = 300
+MOST_CONNECTIONS = 150
 
-# How many of each kind there are at any time: with the good ones a few more than there may be.
+# How many of each kind come at a time: in all, and at most times, more than there may be.
 CROWD = {
     "silent": 100,
     "dripped-head": 40,
@@ -66,7 +66,7 @@ GORGE = {"long-head": 8, "big-body": 4, "chunk-extensions": 8, "junk-json": 4, "
 """Those that take most memory. They come alone first, without a rest: one body of 1 MiB may take
 100 MB while it is looked at, of which the allocator keeps what it likes for the next one."""
 GROWTH_MB = 80
-"""From then on: 300 connections hold up to 128 KiB each of what they sent and have not read, and
+"""From then on: connections hold up to 128 KiB each of what they sent and have not read, and
 the gaps between what is kept may be as much again."""
 
 _LISTENS = "0A"
