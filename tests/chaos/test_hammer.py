@@ -1,7 +1,8 @@
 """Everything at once: strangers of every kind, and clients beside them that notice nothing.
 
-It takes half a minute; ``CYCLES_HAMMER_SECONDS`` makes it longer or shorter. ``CYCLES_HAMMER_SEED``
-repeats the choices of a run that failed.
+It goes on for half a minute, which ``CYCLES_HAMMER_SECONDS`` makes longer or shorter, and about as
+long goes to warming up and settling down. ``CYCLES_HAMMER_SEED`` repeats the choices of a run that
+failed.
 """
 
 from __future__ import annotations
