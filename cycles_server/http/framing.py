@@ -24,6 +24,9 @@ as much as a whole slice; a megabyte in slices of this size costs a fifth of a m
 _HOST = re.compile(rb"(\[[0-9A-Za-z:.%~_-]*\]|[0-9A-Za-z._~!$&'()*+;=%-]*)(:[0-9]*)?")
 # Where these stand twice, two readers of one request would see two requests.
 _SINGLE = (b"host", b"content-length", b"transfer-encoding")
+# The parser would end the connection for them, when the request has been taken and its answer has
+# said that another may follow. (Other fields that frame a request it refuses by itself.)
+_HEADS_ONLY = (b"connection", b"proxy-connection")
 _KNOWN_VERSIONS = ("1.0", "1.1")
 
 
@@ -168,6 +171,8 @@ class RequestReader:
             self._trailers += 1
             if self._size > self._limits.bytes or self._trailers > self._limits.lines:
                 self._refuse(self._too_long("trailer"))
+            if name.lower() in _HEADS_ONLY:
+                self._refuse(Refusal(400, f"{name.decode().title()}: stands behind the body"))
             return
         self._headers.append((name.lower(), value.strip(b" \t")))
         if self._size > self._limits.bytes:
