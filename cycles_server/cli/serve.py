@@ -33,6 +33,8 @@ METRICS_DIRECTORY = "CYCLES_METRICS_DIRECTORY"
 """Tells the workers of one server where they count together."""
 _BACKLOG = 4096
 _OPEN_FILES = 65_536
+_FILES_OF_ITS_OWN = 128  # the store, the log, the loop, what a page of metrics reads
+_NEWCOMERS = 1024
 
 
 @click.command()
@@ -86,12 +88,11 @@ def run_server(
         "timeout_graceful_shutdown": settings.cycles_shutdown_grace_seconds,
         "backlog": _BACKLOG,
         "loop": "cycles_server.http.loop:ServingLoop",
-        "http": Connections(connection_limits(settings)),
+        "http": Connections(connection_limits(settings, _allow_many_connections())),
         "ws": "none",
         # A limit for each address counts the peer of the socket, whatever a header claims.
         "proxy_headers": False,
     }
-    _allow_many_connections()
     try:
         if workers == 1:
             config = uvicorn.Config(create_app(settings, spec=spec), **options)  # type: ignore[arg-type]
@@ -121,8 +122,24 @@ def run_server(
         _Workers(config, sockets=[listener]).run()
 
 
-def connection_limits(settings: Settings) -> ConnectionLimits:
-    """What a client may send, and how long it may take."""
+def connection_limits(settings: Settings, files: int) -> ConnectionLimits:
+    """What a client may send, how long it may take, and how many there may be.
+
+    Args:
+        files: how many a process may open. Each connection is one, and a process that has none
+            left takes no connection at all, not even to say that it lives.
+    """
+    room = max(files - _FILES_OF_ITS_OWN, 2)
+    newcomers = min(_NEWCOMERS, room // 2)
+    most = min(settings.cycles_max_connections, room - newcomers)
+    if most < settings.cycles_max_connections:
+        logger.warning(
+            "this system allows a process %d open files: %d connections in place of"
+            " CYCLES_MAX_CONNECTIONS=%d",
+            files,
+            most,
+            settings.cycles_max_connections,
+        )
     return ConnectionLimits(
         head=HeadLimits(
             target_bytes=settings.cycles_max_target_bytes,
@@ -130,7 +147,8 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
             lines=settings.cycles_max_head_lines,
         ),
         body_bytes=settings.cycles_max_body_bytes,
-        most=settings.cycles_max_connections,
+        most=most,
+        newcomers=newcomers,
         head_s=settings.cycles_head_timeout_seconds,
         body_s=settings.cycles_body_timeout_seconds,
         idle_s=settings.cycles_idle_timeout_seconds,
@@ -179,13 +197,16 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _allow_many_connections() -> None:
-    """Each is an open file, of which a shell usually allows 1,024."""
+def _allow_many_connections() -> int:
+    """How many files may be open from now on. Each connection is one, and a shell usually allows
+    1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):  # a system with a lower bound of its own
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def _end_with_parent() -> None:

@@ -48,6 +48,7 @@ class ConnectionLimits:
 
     Attributes:
         most: connections of one worker.
+        newcomers: how many more are let in before they had a moment to say what they want.
         head_s: from a head's first byte (or from connecting) to its last.
         body_s: from a head's last byte to the body's last.
         idle_s: between an answer and the next request.
@@ -57,6 +58,7 @@ class ConnectionLimits:
     head: HeadLimits
     body_bytes: int
     most: int
+    newcomers: int
     head_s: float
     body_s: float
     idle_s: float
@@ -484,7 +486,7 @@ class Connections:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         if self._crowd is None:  # in the worker, behind the fork
-            self._crowd = Crowd(self._limits.most)
+            self._crowd = Crowd(self._limits.most, self._limits.newcomers)
         return Connection(
             config,
             server_state,

@@ -9,9 +9,7 @@ from typing import Protocol
 LIVENESS_PATH = "/actuator/health/liveness"
 """Never waits for room."""
 
-
 _MOMENT_S = 1.0
-_NEWCOMERS = 1024
 
 
 class Guest(Protocol):
@@ -30,11 +28,13 @@ class Crowd:
     A connection waits for its client (to send, or to read), is being served, or holds a request
     that waits for its turn. Beyond the limit those that have waited longest for their clients are
     closed, so that no number of silent ones shuts anybody out; newcomers get a moment first to
-    say what they want. While ``most`` are being served, further requests wait.
+    say what they want, as long as they are no more than ``newcomers``. While ``most`` are being
+    served, further requests wait.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, newcomers: int) -> None:
         self._most = most
+        self._newcomers = newcomers
         self._open = 0
         self._waiting: dict[Guest, float] = {}  # since when; the longest waiting first
         self._served: set[Guest] = set()
@@ -50,7 +50,7 @@ class Crowd:
 
     def _close_longest(self) -> None:
         for guest, since in self._waiting.items():
-            if self._open > self._most + _NEWCOMERS or time.monotonic() - since > _MOMENT_S:
+            if self._open > self._most + self._newcomers or time.monotonic() - since > _MOMENT_S:
                 del self._waiting[guest]
                 guest.make_room()
             return

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Running, StartServer
+from support.redis import RedisServer
+from support.server import CyclesServer
 from support.stream import talk
 from support.tenants import Tenant
 from support.wire import Answer, Wire, call_once, request_bytes
@@ -165,3 +168,23 @@ def test_while_all_are_served_others_wait_and_liveness_does_not(
     assert tenant.amounts()["reserved"] >= 3 * MOST
     (answer,) = asyncio.run(talk(port, reserve(tenant), half_close=True))
     assert answer.status == 200
+
+
+def test_no_more_are_taken_than_files_may_be_open(store: RedisServer, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    server = CyclesServer(store.url, log, open_files=300)
+
+    async def trial() -> None:
+        silent = [await Wire.open(server.port) for _ in range(400)]
+        answer = await asyncio.wait_for(call_once(server.port, "GET", LIVENESS), 10)
+        assert answer.status == 200
+        for wire in silent:
+            wire.close()
+
+    try:
+        asyncio.run(trial())
+    finally:
+        server.stop()
+    lines = log.read_text()
+    assert "allows a process 300 open files: 86 connections" in lines
+    assert "Too many open files" not in lines

@@ -290,3 +290,12 @@ def test_lines_before_a_request_are_skipped(running: Running) -> None:
         401,
         200,
     ]
+
+
+@pytest.mark.parametrize("name", ["Connection", "Proxy-Connection"])
+def test_a_trailer_does_not_end_the_connection_behind_the_answer(
+    running: Running, tenant: Tenant, name: str
+) -> None:
+    # Ignored by the answer and not by the parser, it would cost whatever request comes next.
+    data = chunked(reserve(tenant), f"{name}: close")
+    refused(running, data, f"{name}: stands behind the body")

@@ -34,6 +34,7 @@ class CyclesServer:
         arguments: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
         folder: Path | None = None,
+        open_files: int | None = None,
         wait: bool = True,
     ) -> None:
         self.port = free_port()
@@ -45,6 +46,9 @@ class CyclesServer:
             sys.executable, "-W", "error::ResourceWarning", "-m", "cycles_server",
             "--host", "127.0.0.1", "--port", str(self.port), *arguments,
         ]  # fmt: skip
+        if open_files is not None:
+            limited = ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files))
+            self._command = [*limited, *self._command]
         # Only what the test sets: nothing of the machine that it runs on.
         kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "PYTHONPATH", "TMPDIR")
         self._environment = {name: os.environ[name] for name in kept if name in os.environ} | {
