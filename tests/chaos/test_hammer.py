@@ -63,9 +63,6 @@ REST_S = 1.5
 processors bear, for the good ones to get somewhere."""
 MOMENT_S = 1.0
 """A server with too many connections closes none that has waited less than this for its client."""
-GORGE = {"long-head": 8, "big-body": 4, "chunk-extensions": 8, "junk-json": 4, "unread": 20}
-"""Those that take most memory. They come alone first, without a rest: one body of 1 MiB may take
-100 MB while it is looked at, of which the allocator keeps what it likes for the next one."""
 GROWTH_MB = 80
 """From then on: connections hold up to 128 KiB each of what they sent and have not read, and
 the gaps between what is kept may be as much again."""
@@ -248,11 +245,6 @@ def test_hammer(hammered: Running) -> None:
     clients = (*agents, *readers, Probe(port))
     told = Told()
 
-    async def gorge() -> None:
-        end = time.monotonic() + max(10, SECONDS / 3)
-        siege = Siege(target, GORGE, seed=SEED + 2, pause_s=0, told=told)
-        await siege.last(lambda: time.monotonic() > end)
-
     async def hammer(seconds: float, seed: int) -> None:
         end = time.monotonic() + seconds
 
@@ -270,7 +262,6 @@ def test_hammer(hammered: Running) -> None:
         await asyncio.gather(*(call_once(port, "GET", path, admin=ADMIN_KEY) for path in paths))
 
     asyncio.run(all_threads())
-    asyncio.run(gorge())
     asyncio.run(hammer(max(5, SECONDS / 6), SEED + 1))
     settled = settle(pid, port)
     asyncio.run(hammer(SECONDS, SEED))
