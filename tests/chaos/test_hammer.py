@@ -63,7 +63,7 @@ REST_S = 1.5
 processors bear, for the good ones to get somewhere."""
 MOMENT_S = 1.0
 """A server with too many connections closes none that has waited less than this for its client."""
-GROWTH_MB = 80
+GROWTH_MB = 40
 """From then on: connections hold up to 128 KiB each of what they sent and have not read, and
 the gaps between what is kept may be as much again."""
 
