@@ -128,6 +128,8 @@ class Connection(asyncio.BufferedProtocol):
         for turn in self._turns:
             turn.abandon()
         self._turns.clear()
+        self._reading, self._unfed = None, b""
+        self._reader.end()
         self.resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:

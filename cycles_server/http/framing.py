@@ -114,6 +114,11 @@ class RequestReader:
     def between_requests(self) -> bool:
         return not (self.in_head or self._in_body)
 
+    def end(self) -> None:
+        """Nothing is fed any more. The parser and this reader hold each other, and would stay,
+        with all that hangs on them, until the collector comes by."""
+        del self._parser
+
     def feed(self, data: memoryview) -> None:
         """Read on.
 
