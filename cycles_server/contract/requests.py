@@ -99,6 +99,7 @@ class CompiledRequest:
         *,
         max_body_bytes: int,
         body_bounds: BodyBounds,
+        large_bodies: asyncio.Lock,
     ) -> None:
         places: dict[str, list[Parameter]] = {"query": [], "header": [], "path": []}
         for node in operation.parameters:
@@ -120,6 +121,7 @@ class CompiledRequest:
         self._next = next_app
         self._max_body_bytes = max_body_bytes
         self._bounds = body_bounds
+        self._large_bodies = large_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
@@ -164,17 +166,30 @@ class CompiledRequest:
             return
         check_json_body(exchange.header(b"content-type"), exchange.header(b"content-encoding"))
         raw = raw.removeprefix(BYTE_ORDER_MARK)
+        if len(raw) <= _LARGE_BODY:
+            exchange.body = self._valid(schema, self._parsed(schema, raw))
+            return
+        # However many come together: one piece of one of them, then everybody else has a turn.
+        async with self._large_bodies:
+            parsed = self._parsed(schema, raw)
+            await asyncio.sleep(0)
+            exchange.body = self._valid(schema, parsed)
+            await asyncio.sleep(0)
+
+    def _parsed(self, schema: CompiledSchema, raw: bytes) -> tuple[Any, bool]:
         try:
             self._bounds.check(raw)
-            body, closer_look = read_json(raw, schema.open_members)
+            return read_json(raw, schema.open_members)
         except JsonError as error:
             raise invalid("body", str(error)) from None
-        if len(raw) > _LARGE_BODY:
-            await asyncio.sleep(0)  # others first: the schema and the ledger have it all to do yet
+
+    @staticmethod
+    def _valid(schema: CompiledSchema, parsed: tuple[Any, bool]) -> Any:
+        body, closer_look = parsed
         if not schema.is_valid(body):
             where, message = schema.violation(body)
             raise invalid(where or "body", message)
-        exchange.body = schema.with_integers(body) if closer_look else body
+        return schema.with_integers(body) if closer_look else body
 
 
 class CompiledRequestAPI(RequestValidationAPI):  # type: ignore[misc]
@@ -185,6 +200,7 @@ class CompiledRequestAPI(RequestValidationAPI):  # type: ignore[misc]
     ) -> None:
         self.max_body_bytes = max_body_bytes
         self.body_bounds = body_bounds
+        self.large_bodies = asyncio.Lock()
         self.compiler = SchemaCompiler(args[0].raw)
         super().__init__(*args, **kwargs)
 
@@ -196,6 +212,7 @@ class CompiledRequestAPI(RequestValidationAPI):  # type: ignore[misc]
             self.compiler,
             max_body_bytes=self.max_body_bytes,
             body_bounds=self.body_bounds,
+            large_bodies=self.large_bodies,
         )
 
 
