@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from cycles_server.http.crowd import Crowd
+from cycles_server.http.deadline import Deadline
 from cycles_server.http.framing import (
     SLICE_BYTES,
     HeadLimits,
@@ -106,8 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._state = _State.END
         self._begun = self._since = 0  # requests, and of how many when the state began
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._loop, self._too_late)
 
     # -- asyncio ---------------------------------------------------------------------------------
 
@@ -123,8 +123,7 @@ class Connection(asyncio.BufferedProtocol):
         self._ended = True
         self._server_state.connections.discard(self)
         self._crowd.leave(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.end()
         for turn in self._turns:
             turn.abandon()
         self._turns.clear()
@@ -432,22 +431,12 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._state, self._since = state, self._begun
         if seconds is None:
-            return
-        self._deadline = self._loop.time() + seconds
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._deadline, self._look_at_the_time)
-        elif self._timer.when() > self._deadline:
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._look_at_the_time)
+            self._deadline.clear()
+        else:
+            self._deadline.set(seconds)
 
-    def _look_at_the_time(self) -> None:
-        # One timer serves all deadlines: most are moved long before they come.
-        self._timer = None
-        if self._state is _State.SERVER:
-            return
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._look_at_the_time)
-        elif self._state is _State.HEAD:
+    def _too_late(self) -> None:
+        if self._state is _State.HEAD:
             self._refuse(Refusal(408, "The head of the request took too long to arrive"))
         elif self._state is _State.BODY:
             self._refuse(Refusal(408, "The body of the request took too long to arrive"))
