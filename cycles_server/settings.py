@@ -351,16 +351,16 @@ class Settings(BaseSettings):
     cycles_max_connections: Annotated[int, _whole(1, 1_000_000)] = Field(
         default=4096,
         description=(
-            "Connections of each worker. Beyond it those that have waited longest for their client "
-            "(a second at least) are closed; while as many requests are being served, further ones "
-            "wait. Liveness never waits."
+            "Connections of each worker. When more come, those that have waited longest for their "
+            "client (a second at least) are closed; while as many requests are being served, "
+            "further ones wait for as long as it takes. Liveness never waits."
         ),
     )
     cycles_head_timeout_seconds: WaitSeconds = Field(
         default=30,
         description=(
-            "Seconds in which a client must have sent the head of a request it has begun, and in "
-            "which a new connection must begin one; then 408."
+            "Seconds in which a client must have sent the head of a request it has begun, then "
+            "408; and in which a new connection must begin one, then it is closed."
         ),
     )
     cycles_body_timeout_seconds: WaitSeconds = Field(
