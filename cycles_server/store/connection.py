@@ -135,7 +135,9 @@ class SharedConnection:
         try:
             # Half of what a call may wait: whoever comes during an attempt that fails for
             # want of an answer has time for another one.
-            await asyncio.wait_for(connection.connect(), self._timeout / 2)  # type: ignore[no-untyped-call]
+            # Not wait_for(): in Python 3.11 it may swallow that this task is cancelled.
+            async with asyncio.timeout(self._timeout / 2):
+                await connection.connect()  # type: ignore[no-untyped-call]
         except TimeoutError:
             await hang_up(connection)
             if self._outbox:  # each until its own deadline
