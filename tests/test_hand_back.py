@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Running, StartServer
-from support.reference import Exchange, ReferenceTenant
+from support.reference import Exchange, ReferenceTenant, new_tenant
 from support.tenants import UNIT, error_of, new_key
 
 Json = dict[str, Any]
@@ -204,24 +204,16 @@ def keeping(start_once: StartServer) -> Running:
 
 @pytest.fixture
 def tenant(keeping: Running) -> Iterator[ReferenceTenant]:
-    tenant = new_tenant(keeping)
+    tenant = new_tenant(keeping.redis, keeping.url)
     yield tenant
     tenant.http.close()
 
 
 @pytest.fixture
 def twin(keeping: Running) -> Iterator[ReferenceTenant]:
-    twin = new_tenant(keeping)
+    twin = new_tenant(keeping.redis, keeping.url)
     yield twin
     twin.http.close()
-
-
-def new_tenant(running: Running) -> ReferenceTenant:
-    tenant = ReferenceTenant(running.redis, running.url)
-    tenant.record()
-    tenant.budget()
-    tenant.budget(f"tenant:{tenant.name}/app:chat", overdraft_limit=500)
-    return tenant
 
 
 # -- records, and what is alike about them ---------------------------------------------------------
@@ -405,7 +397,7 @@ def test_the_reference_settles_what_was_reserved_here(tenant: ReferenceTenant) -
 
 
 def test_nothing_more_is_kept_unless_asked_for(running: Running) -> None:
-    tenant = new_tenant(running)
+    tenant = new_tenant(running.redis, running.url)
     for scenario in (committed, released, debited):
         for one in {exchange.id for exchange in scenario(tenant, Here(tenant))}:
             for operation in ("reserve", "commit", "release"):
@@ -415,7 +407,7 @@ def test_nothing_more_is_kept_unless_asked_for(running: Running) -> None:
 
 
 def test_no_hash_of_ours_stands_in_a_field_of_the_reference(running: Running) -> None:
-    tenant = new_tenant(running)
+    tenant = new_tenant(running.redis, running.url)
     for scenario, field in (
         (committed, "committed_payload_hash"),
         (released, "released_payload_hash"),
@@ -425,7 +417,7 @@ def test_no_hash_of_ours_stands_in_a_field_of_the_reference(running: Running) ->
 
 
 def test_an_extension_is_kept_in_its_form_always(running: Running) -> None:
-    tenant, twin = new_tenant(running), new_tenant(running)
+    tenant, twin = new_tenant(running.redis, running.url), new_tenant(running.redis, running.url)
     _, ours = extended(tenant, Here(tenant))
     _, theirs = extended(twin, twin)
     (key,), (other,) = records_of(tenant, ours), records_of(twin, theirs)
@@ -445,7 +437,7 @@ def test_an_extension_is_kept_in_its_form_always(running: Running) -> None:
 def test_records_from_before_still_replay(
     running: Running, scenario: Scenario, old: str, new: str
 ) -> None:
-    tenant = new_tenant(running)
+    tenant = new_tenant(running.redis, running.url)
     _, last = scenario(tenant, Here(tenant))
     record = tenant.names.reservation(last.id)
     tenant.redis.hset(record, old, tenant.redis.hget(record, new))

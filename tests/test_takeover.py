@@ -10,7 +10,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from conftest import Running, StartServer
-from support.reference import Exchange, ReferenceTenant
+from support.reference import Exchange, ReferenceTenant, new_tenant
 from support.server import ADMIN_KEY
 from support.tenants import UNIT, error_of, new_key
 from support.wire import eventually
@@ -32,17 +32,9 @@ def old(start_once: StartServer) -> Running:
 
 @pytest.fixture
 def tenant(old: Running) -> Iterator[ReferenceTenant]:
-    tenant = new_tenant(old)
+    tenant = new_tenant(old.redis, old.url)
     yield tenant
     tenant.http.close()
-
-
-def new_tenant(old: Running) -> ReferenceTenant:
-    tenant = ReferenceTenant(old.redis, old.url)
-    tenant.record()
-    tenant.budget()
-    tenant.budget(f"tenant:{tenant.name}/app:chat", overdraft_limit=500)
-    return tenant
 
 
 def chat(tenant: ReferenceTenant, **dimensions: str) -> Json:
@@ -498,7 +490,7 @@ def test_another_decision_is_told_so(tenant: ReferenceTenant) -> None:
 
 def test_the_doctor_finds_it_healthy(start: StartServer) -> None:
     old = start()
-    tenant = new_tenant(old)
+    tenant = new_tenant(old.redis, old.url)
     exchanges_of(tenant)
     closed = ReferenceTenant(old.redis, old.url)
     closed.record(status="CLOSED", closed_at="2026-02-01T00:00:00.000000001Z")

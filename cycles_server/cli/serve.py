@@ -80,6 +80,7 @@ def run_server(
     for name in settings.ignored():
         logger.info("%s is set and means nothing to this server", name)
     check_store(settings)
+    files = _allow_many_connections()
     options = {
         "lifespan": "on",
         "log_config": log_config,
@@ -88,7 +89,7 @@ def run_server(
         "timeout_graceful_shutdown": settings.cycles_shutdown_grace_seconds,
         "backlog": _BACKLOG,
         "loop": "cycles_server.http.loop:ServingLoop",
-        "http": Connections(connection_limits(settings, _allow_many_connections())),
+        "http": Connections(connection_limits(settings, files)),
         "ws": "none",
         # A limit for each address counts the peer of the socket, whatever a header claims.
         "proxy_headers": False,

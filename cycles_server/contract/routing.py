@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from connexion.middleware.abstract import ROUTING_CONTEXT, SpecMiddleware
 
 from cycles_server.http.exchange import exchange_of
-from cycles_server.http.problems import Problem
+from cycles_server.http.problems import method_not_allowed, no_such_path
 
 if TYPE_CHECKING:
     from connexion.spec import Specification
@@ -36,13 +36,7 @@ class _Path:
         try:
             return self.operations[method]
         except KeyError:
-            allowed = ", ".join(sorted(self.operations))
-            raise Problem(
-                "INVALID_REQUEST",
-                f"{method} is not allowed here; this path has {allowed}",
-                status=405,
-                headers=(("allow", allowed),),
-            ) from None
+            raise method_not_allowed(method, self.operations) from None
 
 
 class ContractRouter(SpecMiddleware):  # type: ignore[misc]
@@ -82,7 +76,7 @@ class ContractRouter(SpecMiddleware):  # type: ignore[misc]
         exchange = exchange_of(scope)
         if _ENCODED_SLASH.search(scope.get("raw_path") or b""):
             # Part of an id, not of the path: decoded, it would name another operation.
-            raise Problem("NOT_FOUND", "There is no such path")
+            raise no_such_path()
         path = self._exact.get(exchange.path)
         if path is None:
             for pattern, candidate in self._templates:
@@ -92,7 +86,7 @@ class ContractRouter(SpecMiddleware):  # type: ignore[misc]
                     exchange.path_params = match.groupdict()
                     break
             else:
-                raise Problem("NOT_FOUND", "There is no such path")
+                raise no_such_path()
         exchange.route = path.template
         scope["extensions"][ROUTING_CONTEXT] = path.routing(exchange.method)
         await self.app(scope, receive, send)

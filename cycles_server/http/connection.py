@@ -324,7 +324,7 @@ class Connection(asyncio.BufferedProtocol):
     # -- answering -------------------------------------------------------------------------------
 
     def _admit(self, turn: Turn) -> None:
-        if self._crowd.has_room(turn.path):
+        if self._crowd.has_room(turn.scope["path"]):
             self._begin(turn)
         else:
             self._holding = True
@@ -356,9 +356,9 @@ class Connection(asyncio.BufferedProtocol):
         try:
             await self._app(turn.scope, turn.receive, turn.send)
         except Exception:
-            logger.exception("%s failed", turn.path)
+            logger.exception("%s failed", turn.scope["path"])
         if not turn.answered and not turn.gone:
-            logger.error("%s has no answer", turn.path)
+            logger.error("%s has no answer", turn.scope["path"])
             self._transport.abort()
 
     def write(self, data: bytes) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 EXTENSION = "cycles"
 """Under this name the exchange travels in the ASGI scope's ``extensions``."""
 
+READS = ("GET", "HEAD")
+"""The methods of a page beside the contract."""
+
 Headers = tuple[tuple[str, str], ...]
 
 

@@ -7,7 +7,7 @@ a way that another reader would not, is refused or set right here; nothing behin
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -77,7 +77,7 @@ class RequestHead:
     query: bytes
     headers: Headers
     keep_alive: bool
-    wants_continue: bool = field(default=False)
+    wants_continue: bool = False
 
 
 class RequestSink(Protocol):
@@ -136,7 +136,7 @@ class RequestReader:
         except httptools.HttpParserError as error:
             raise self._refusal or _malformed(error) from None
         if self._unreported > self._limits.bytes + SLICE_BYTES:
-            raise self._too_long("line")
+            raise _too_long("line", self._limits.bytes)
 
     def _ignore_offer(self) -> None:
         """Read the head again without its offer of another protocol (RFC 9110, 7.8): the parser
@@ -147,10 +147,7 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         lines = [b"%s: %s" % pair for pair in headers if pair[0] != b"upgrade"]
         first = b"%s %s HTTP/%s" % (method, target, version.encode())
-        try:
-            self._parser.feed_data(b"\r\n".join([first, *lines, b"", b""]))
-        except httptools.HttpParserError as error:
-            raise self._refusal or _malformed(error) from None
+        self.feed(memoryview(b"\r\n".join([first, *lines, b"", b""])))
 
     # -- what the parser reports; an exception here ends the feed --------------------------------
 
@@ -166,7 +163,7 @@ class RequestReader:
         self._target += data
         self._unreported = 0
         if len(self._target) > self._limits.target_bytes:
-            self._refuse(self._too_long("target"))
+            self._refuse(_too_long("target", self._limits.target_bytes))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unreported = 0
@@ -175,19 +172,19 @@ class RequestReader:
             # Trailers are nobody's headers (RFC 9110, 6.5.1), and have the same bounds.
             self._trailers += 1
             if self._size > self._limits.bytes or self._trailers > self._limits.lines:
-                self._refuse(self._too_long("trailer"))
+                self._refuse(_too_long("trailer", self._limits.bytes))
             if name.lower() in _HEADS_ONLY:
                 self._refuse(Refusal(400, f"{name.decode().title()}: stands behind the body"))
             return
         self._headers.append((name.lower(), value.strip(b" \t")))
         if self._size > self._limits.bytes:
-            self._refuse(self._too_long("head"))
+            self._refuse(_too_long("head", self._limits.bytes))
         if len(self._headers) > self._limits.lines:
             self._refuse(Refusal(431, f"The head has more than {self._limits.lines} lines"))
 
     def on_headers_complete(self) -> None:
         if self._size + len(self._target) > self._limits.bytes:
-            self._refuse(self._too_long("head"))
+            self._refuse(_too_long("head", self._limits.bytes))
         method = self._parser.get_method().decode("ascii")
         if method == "CONNECT":
             self._refuse(Refusal(400, "CONNECT: this server is no proxy"))
@@ -260,17 +257,14 @@ class RequestReader:
         )
         return head
 
-    def _too_long(self, what: str) -> Refusal:
-        if what == "target":
-            return Refusal(
-                431, f"The request target is longer than {self._limits.target_bytes} bytes"
-            )
-        return Refusal(431, f"The request's {what} is longer than {self._limits.bytes} bytes")
-
     def _refuse(self, refusal: Refusal) -> Any:
         """Stops the parser, which reports an error of its own in place of this one."""
         self._refusal = refusal
         raise refusal
+
+
+def _too_long(what: str, limit: int) -> Refusal:
+    return Refusal(431, f"The request's {what} is longer than {limit} bytes")
 
 
 def _malformed(error: Exception) -> Refusal:

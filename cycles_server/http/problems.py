@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Error codes (components.schemas.ErrorCode) and the status each is answered with.
@@ -62,6 +62,21 @@ class Problem(Exception):
 def invalid(where: str, why: str) -> Problem:
     """A request against the contract: 400, naming the member."""
     return Problem("INVALID_REQUEST", f"{where}: {why}" if where else why)
+
+
+def no_such_path() -> Problem:
+    return Problem("NOT_FOUND", "There is no such path")
+
+
+def method_not_allowed(method: str, allowed: Iterable[str]) -> Problem:
+    """405 with the methods that the path has."""
+    names = ", ".join(sorted(allowed))
+    return Problem(
+        "INVALID_REQUEST",
+        f"{method} is not allowed here; this path has {names}",
+        status=405,
+        headers=(("allow", names),),
+    )
 
 
 def unauthorized() -> Problem:

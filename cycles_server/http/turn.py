@@ -66,7 +66,6 @@ class Turn:
         "discarded",
         "gone",
         "keep_alive",
-        "path",
         "scope",
         "unread",
     )
@@ -74,7 +73,6 @@ class Turn:
     def __init__(self, line: Line, head: RequestHead, scope: Scope) -> None:
         self._line = line
         self.scope = scope
-        self.path = head.path
         self.keep_alive = head.keep_alive
         self._wants_continue = head.wants_continue
         self._parts: list[bytes] = []

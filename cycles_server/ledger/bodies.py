@@ -36,21 +36,31 @@ def stored_scopes(text: bytes | None) -> list[str]:
     return scopes
 
 
-def stored_decision(text: bytes) -> Body:
-    """The body of a decision, as it is kept for a replay.
+def stored_answer(text: bytes) -> Body:
+    """The body of a first answer, as it is kept for a replay.
 
     Raises:
         StoreCorrupt: it is not a JSON object.
     """
+    answer: Body = without_nulls(stored_object(text, "a first answer"))
+    if "caps" in answer:
+        answer["caps"] = without_nulls(answer["caps"])
+    return answer
+
+
+def stored_object(text: bytes, what: str) -> Body:
+    """A JSON object in the store.
+
+    Raises:
+        StoreCorrupt: it is none; names it by ``what``.
+    """
     try:
-        decision = without_nulls(orjson.loads(text))
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        decision = None
-    if not isinstance(decision, dict):
-        raise StoreCorrupt("a stored decision cannot be read")
-    if "caps" in decision:
-        decision["caps"] = without_nulls(decision["caps"])
-    return decision
+        value = None
+    if not isinstance(value, dict):
+        raise StoreCorrupt(f"{what} is not a JSON object")
+    return value
 
 
 def amount(unit: str, value: int | str | bytes) -> Body:

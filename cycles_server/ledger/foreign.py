@@ -16,8 +16,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from cycles_server.auth.records import CLOSED, OPEN, UNREADABLE
 from cycles_server.http.json import write_json
 from cycles_server.http.problems import Problem
@@ -27,6 +25,8 @@ from cycles_server.ledger.bodies import (
     amount,
     balance,
     reservation_body,
+    stored_answer,
+    stored_object,
     stored_scopes,
     without_nulls,
 )
@@ -150,7 +150,7 @@ class ForeignAnswers:
             self._store.read("HMGET", names.reservation(reservation_id), *fields),
             self._store.read("GET", names.first_answer(operation, reservation_id)),
         )
-        return _row(fields, reply), _clean(_object(body, "a first answer")) if body else None
+        return _row(fields, reply), stored_answer(body) if body else None
 
 
 def extended(record: bytes, state: bytes, now_ms: int) -> Body:
@@ -159,7 +159,7 @@ def extended(record: bytes, state: bytes, now_ms: int) -> Body:
     Raises:
         StoreCorrupt: the record cannot be read.
     """
-    kept = _object(record, "an extension's record")
+    kept = stored_object(record, "an extension's record")
     expires = _int(kept, "expires_at_ms")
     return {
         "status": "ACTIVE",
@@ -188,26 +188,9 @@ def _int(row: Mapping[str, Any], field: str) -> int:
         raise StoreCorrupt(f"{field} is not an integer") from None
 
 
-def _object(text: bytes | None, what: str) -> Body:
-    """A stored JSON object; an empty one where there is none."""
-    try:
-        value = orjson.loads(text or b"{}")
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise StoreCorrupt(f"{what} is not a JSON object")
-    return value
-
-
 def _snapshot(row: _Row, field: str) -> Body:
-    return _object(row.get(field), field)
-
-
-def _clean(body: Body) -> Body:
-    body = without_nulls(body)
-    if "caps" in body:
-        body["caps"] = without_nulls(body["caps"])
-    return body
+    """What the record keeps of the answer; an empty one where it keeps nothing."""
+    return stored_object(row.get(field) or b"{}", field)
 
 
 def _balances(kept: Body, unit: str) -> list[Body]:

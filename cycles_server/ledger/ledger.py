@@ -18,7 +18,7 @@ from cycles_server.ledger.bodies import (
     amount,
     balances,
     reservation_body,
-    stored_decision,
+    stored_answer,
     stored_scopes,
 )
 from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
@@ -354,7 +354,7 @@ class Ledger:
             wrong_unit = await self._no_budget(names, scopes, unit)
             if wrong_unit is not None:
                 raise wrong_unit
-        return Outcome(stored_decision(answer[1]), answer[0] == _REPLAY)
+        return Outcome(stored_answer(answer[1]), answer[0] == _REPLAY)
 
     # -- details ---------------------------------------------------------------------------------
 

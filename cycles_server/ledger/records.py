@@ -213,7 +213,7 @@ def reservation_detail(reservation_id: str, row: Row, maps: Iterable[str]) -> Bo
     if status not in STATUSES or unit not in UNITS:
         raise StoreCorrupt(f"unknown state {status} or unit {unit}")
     body: Body = {"reservation_id": reservation_id, "status": status}
-    if row.get("idempotency_key"):
+    if "idempotency_key" in row:
         body["idempotency_key"] = text_of(row, "idempotency_key")
     body["subject"] = _object_without_nulls(row, "subject_json")
     body["action"] = _object_without_nulls(row, "action_json")
@@ -256,17 +256,17 @@ def _evidence(row: Row, status: str) -> Body | None:
 
 
 def _json(row: Row, field: str) -> Any:
-    """A stored JSON value; None where the field is absent, or empty as the reference writes it."""
+    """A stored JSON value; None where the field is absent."""
     try:
-        return orjson.loads(row[field]) if row.get(field) else None
+        return orjson.loads(row[field]) if field in row else None
     except orjson.JSONDecodeError:
         raise StoreCorrupt(f"{field} is not JSON") from None
 
 
 def _open_object(row: Row, field: str) -> StoredObject | None:
-    """A client's own object, byte for byte; None where it is absent, empty or null."""
+    """A client's own object, byte for byte; None where it is absent or null."""
     try:
-        return stored_object(row[field]) if row.get(field) else None
+        return stored_object(row[field]) if field in row else None
     except (ValueError, RecursionError):
         raise StoreCorrupt(f"{field} is not a JSON object") from None
 

@@ -15,9 +15,8 @@ from flask_swagger_ui import get_swaggerui_blueprint
 
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.contract.document import Contract
-from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.http.problems import Problem
-from cycles_server.operations.liveness import refuse_other_methods
+from cycles_server.http.exchange import READS, Exchange, Reply
+from cycles_server.http.problems import Problem, method_not_allowed, no_such_path
 
 DOCUMENT_PATH = "/api-docs"
 PAGES_PATH = "/swagger-ui"
@@ -57,8 +56,9 @@ class Docs:
         """Raises: Problem 404, 405, or 401 for who is not the operator."""
         page = self._pages.get(exchange.path)
         if page is None:
-            raise Problem("NOT_FOUND", "There is nothing at this path")
-        refuse_other_methods(exchange)
+            raise no_such_path()
+        if exchange.method not in READS:
+            raise method_not_allowed(exchange.method, READS)
         if not self._admin_key.opens((exchange.header(AdminKey.header) or "").encode()):
             raise Problem("UNAUTHORIZED", "A valid X-Admin-API-Key is required")
         content, media_type = page

@@ -7,10 +7,8 @@ in it that other requests could use up.
 from __future__ import annotations
 
 from cycles_server.http.crowd import LIVENESS_PATH
-from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.http.problems import Problem
-
-UP = {"status": "UP"}
+from cycles_server.http.exchange import READS, Exchange, Reply
+from cycles_server.http.problems import method_not_allowed, no_such_path
 
 
 async def liveness(exchange: Exchange) -> Reply:
@@ -20,17 +18,7 @@ async def liveness(exchange: Exchange) -> Reply:
         Problem: 404 below the path, 405 for a method that is none of GET and HEAD.
     """
     if exchange.path != LIVENESS_PATH:
-        raise Problem("NOT_FOUND", "There is nothing at this path")
-    refuse_other_methods(exchange)
-    return Reply(200, UP)
-
-
-def refuse_other_methods(exchange: Exchange) -> None:
-    """Raises: Problem 405 for a method that is none of GET and HEAD."""
-    if exchange.method not in ("GET", "HEAD"):
-        raise Problem(
-            "INVALID_REQUEST",
-            "This path answers GET, HEAD only",
-            status=405,
-            headers=(("allow", "GET, HEAD"),),
-        )
+        raise no_such_path()
+    if exchange.method not in READS:
+        raise method_not_allowed(exchange.method, READS)
+    return Reply(200, {"status": "UP"})

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bcrypt
+from redis import Redis
 
 from support.tenants import UNIT, Tenant, new_key
 
@@ -469,3 +470,12 @@ def _jackson(value: Any) -> str:
 
 def _lua(value: Any) -> str:
     return _jackson(value).replace("/", "\\/")
+
+
+def new_tenant(redis: Redis[Any], url: str) -> ReferenceTenant:  # type: ignore[type-arg]
+    """A tenant with a budget, and one below it that may go into debt."""
+    tenant = ReferenceTenant(redis, url)
+    tenant.record()
+    tenant.budget()
+    tenant.budget(f"tenant:{tenant.name}/app:chat", overdraft_limit=500)
+    return tenant
