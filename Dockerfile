@@ -11,7 +11,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 
 WORKDIR /src
 COPY setup.cfg pyproject.toml requirements.lock README.md ./
-COPY cycles_server cycles_server
+COPY src src
 COPY handlers handlers
 COPY lua lua
 COPY openapi openapi

@@ -13,7 +13,7 @@ import orjson
 from redis import Redis
 
 from benchmarks.tenant import ALLOCATED, GRACE_MS, LEASE_MS, UNIT, Tenant, provision, scopes_of
-from cycles_server.embedded import EmbeddedRedis
+from cycles_server.embedded.store import EmbeddedRedis
 from cycles_server.store.keys import Keys
 from cycles_server.store.scripts import load_script
 

@@ -9,7 +9,12 @@ import orjson
 from redis import Redis
 
 from cycles_server.auth.records import read_key, read_tenant
-from cycles_server.provisioning import create_api_key, create_budget, create_tenant, find_api_key
+from cycles_server.governance.provisioning import (
+    create_api_key,
+    create_budget,
+    create_tenant,
+    find_api_key,
+)
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import new_id
 from cycles_server.store.link import Argument

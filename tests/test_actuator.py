@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry, Counter
 
 from cycles_server.http.exchange import Exchange
-from cycles_server.operations.actuator import create_actuator
-from cycles_server.operations.metrics import Metrics, render_registry
-from cycles_server.operations.probe import StoreStatus
-from cycles_server.operations.wsgi import ThreadedPages
+from cycles_server.monitoring.actuator import create_actuator
+from cycles_server.monitoring.metrics import Metrics, render_registry
+from cycles_server.monitoring.probe import StoreStatus
+from cycles_server.monitoring.wsgi import ThreadedPages
 
 ADMIN = {"X-Admin-API-Key": "operator-secret"}
 PATHS = (

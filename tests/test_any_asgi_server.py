@@ -9,7 +9,7 @@ import httpx
 from conftest import Running
 from support.tenants import Tenant
 
-from cycles_server.app import create_app
+from cycles_server.planes.application import create_app
 from cycles_server.settings import Settings
 
 ROUNDS = 10

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from cycles_server.cli import main
-from cycles_server.embedded import EmbeddedError, EmbeddedRedis
+from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
 
 FREE_OF_REDIS = {"REDIS_URL": None, "REDIS_HOST": None}
 

@@ -83,7 +83,7 @@ def test_the_builder_copies_every_package() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     places = config["options"]["package_dir"].split("\n")
-    folders = {place.split(" = ")[1] for place in places if place}
+    folders = {place.partition("=")[2].strip() for place in places if place}
     ignore = (ROOT / ".dockerignore").read_text().split()
     assert {f"!{folder}" for folder in folders} <= set(ignore)
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from cycles_server.bookkeeping import Finding
-from cycles_server.doctor import examine
-from cycles_server.embedded import EmbeddedError, EmbeddedRedis
-from cycles_server.provisioning import create_api_key, create_budget, create_tenant
+from cycles_server.doctor.bookkeeping import Finding
+from cycles_server.doctor.examine import examine
+from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
+from cycles_server.governance.provisioning import create_api_key, create_budget, create_tenant
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
 from cycles_server.store.scripts import load_script

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from cycles_server.embedded import (
+from cycles_server.embedded.store import (
     EmbeddedError,
     EmbeddedRedis,
     bundled_server,
@@ -178,7 +178,7 @@ def test_it_dies_with_a_killed_parent_and_loses_nothing(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from redis import Redis
-        from cycles_server.embedded import EmbeddedRedis
+        from cycles_server.embedded.store import EmbeddedRedis
         with EmbeddedRedis(Path(sys.argv[1])) as store:
             Redis.from_url(store.url).set("k", "v")
             print(store.pid, flush=True)
@@ -204,9 +204,9 @@ def test_where_the_kernel_does_not_tell_a_watcher_looks(tmp_path: Path) -> None:
     child = tmp_path / "child.py"
     child.write_text(
         "import os, sys\n"
-        "from cycles_server import embedded_child\n"
-        "embedded_child._LOOK_S = 0.05\n"
-        "embedded_child.watch(os.getppid(), ['sh', '-c', 'echo $$; exec sleep 60'])\n"
+        "from cycles_server.embedded import child\n"
+        "child._LOOK_S = 0.05\n"
+        "child.watch(os.getppid(), ['sh', '-c', 'echo $$; exec sleep 60'])\n"
     )
     parent = subprocess.Popen(
         ["sh", "-c", f'"{sys.executable}" "{child}"; true'], stdout=subprocess.PIPE
@@ -240,7 +240,7 @@ class TestWhichProgram:
     def test_none_at_all_says_what_to_do(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cycles_server.embedded.bundled_server", lambda: None)
+        monkeypatch.setattr("cycles_server.embedded.store.bundled_server", lambda: None)
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(EmbeddedError, match=r"cycles-server\[embedded\]"):
             find_server()

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cycles_server.ledger.jwks import jwk_set
+from cycles_server.evidence.jwks import jwk_set
 
 JWKS = "/v1/.well-known/cycles-jwks.json"
 KEY = "207a067892821e25d770f1fba0c47c11ff4b813e54162ece9eb839e076231ab6"

@@ -12,8 +12,8 @@ import pytest
 from support.reading import DAY_MS, T0, put_reservation
 from support.redis import RedisServer
 
-from cycles_server.ledger.index import IndexWalk
-from cycles_server.maintenance.index_repair import prune_index, repair_index
+from cycles_server.jobs.index_repair import prune_index, repair_index
+from cycles_server.reservations.index import IndexWalk
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout, ReferenceLayout
 from cycles_server.store.store import Store

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from cycles_server.logs import configure_logging
+from cycles_server.monitoring.logs import configure_logging
 from cycles_server.settings import load_settings
 
 EXTRA = {"trace_id": "4bf92f35", "request_id": "req-1", "tenant": "acme", "operation": "commit"}

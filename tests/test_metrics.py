@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cycles_server.operations.metrics import Metrics
+from cycles_server.monitoring.metrics import Metrics
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 
@@ -193,7 +193,7 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from prometheus_client import generate_latest
-from cycles_server.operations.metrics import Metrics, join_multiprocess, render_registry
+from cycles_server.monitoring.metrics import Metrics, join_multiprocess, render_registry
 
 directory = Path(sys.argv[1]) if sys.argv[1] else None
 slot = join_multiprocess(directory)
@@ -221,7 +221,7 @@ for line in sys.stdin:
 SERVER = """
 import sys
 from pathlib import Path
-from cycles_server.operations.metrics import prepare_multiprocess
+from cycles_server.monitoring.metrics import prepare_multiprocess
 prepare_multiprocess(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()

@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cycles_server.operations.probe import FRESH_S, PROBE_KEY, StoreProbe, StoreStatus
+from cycles_server.monitoring.probe import FRESH_S, PROBE_KEY, StoreProbe, StoreStatus
 
 
 def server_binary() -> str:

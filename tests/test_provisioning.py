@@ -18,9 +18,9 @@ from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key, read_tenant
 from cycles_server.cli.keyfile import kept_key
-from cycles_server.embedded import EmbeddedError, EmbeddedRedis
-from cycles_server.money import parse_amount, show_amount
-from cycles_server.provisioning import (
+from cycles_server.cli.money import parse_amount, show_amount
+from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
+from cycles_server.governance.provisioning import (
     MAX_AMOUNT,
     ProvisioningError,
     create_api_key,

@@ -14,8 +14,8 @@ from support.reading import T0, put_reservation
 from support.server import ADMIN_KEY, CyclesServer
 from support.tenants import Tenant
 
-from cycles_server.app import create_app
 from cycles_server.contract.document import ContractError, load_contract
+from cycles_server.planes.application import create_app
 from cycles_server.settings import load_settings
 
 WRONG_SUBJECT = '{"tenant":"%s","colour":"blue"}'

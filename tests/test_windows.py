@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from cycles_server.http.problems import Problem
-from cycles_server.ledger.windows import Window, read_moment, read_window
+from cycles_server.paging.windows import Window, read_moment, read_window
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ FAULTS = Path(__file__).parent
 ALLOWED = FAULTS / "allowed"
 REPOSITORY = FAULTS.parent.parent
 
+_SOURCE = "src"
 _PACKAGE = "cycles_server"
 _SUBPACKAGES = ("handlers", "lua", "openapi")
 """Folders of the repository that are sub-packages of the server once it is installed."""
@@ -144,7 +145,7 @@ def build_copy(folder: Path, change: Change | None = None) -> Path:
     patched = {} if change is None else change.patched()
     package = folder / _PACKAGE
     compiled = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY / _PACKAGE, package, ignore=compiled)
+    shutil.copytree(REPOSITORY / _SOURCE / _PACKAGE, package, ignore=compiled)
     for name in _SUBPACKAGES:
         shutil.copytree(REPOSITORY / name, package / name, ignore=compiled)
     for file, text in patched.items():
@@ -155,4 +156,4 @@ def build_copy(folder: Path, change: Change | None = None) -> Path:
 def installed(file: str) -> Path:
     """Where a file of the repository lies within the installed package."""
     path = Path(file)
-    return path if path.parts[0] in _SUBPACKAGES else path.relative_to(_PACKAGE)
+    return path if path.parts[0] in _SUBPACKAGES else path.relative_to(_SOURCE, _PACKAGE)

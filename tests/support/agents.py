@@ -15,7 +15,7 @@ from typing import Any
 
 from redis import Redis
 
-from cycles_server.doctor import examine
+from cycles_server.doctor.examine import examine
 from support.tenants import UNIT, Tenant, new_key
 from support.wire import Answer, Wire
 

@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cycles_server.maintenance.sweeper import Sweeper
-from cycles_server.operations.metrics import Metrics
+from cycles_server.jobs.sweeper import Sweeper
+from cycles_server.monitoring.metrics import Metrics
 from cycles_server.store import scripts, store
 from cycles_server.store.keys import Keys
 from cycles_server.store.link import Argument, Reply

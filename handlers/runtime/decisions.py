@@ -1,0 +1,19 @@
+"""Decisions: the preflight check that holds nothing."""
+
+from __future__ import annotations
+
+from cycles_server.auth.confirmation import confirms_credential
+from cycles_server.http.exchange import Exchange, Reply
+from cycles_server.planes.services import Services
+
+from ._rules import check_idempotency_header, subject_scopes
+
+
+@confirms_credential
+async def decide(exchange: Exchange, services: Services) -> Reply:
+    """POST /v1/decide: 200 with a decision; budget states deny, they are no errors here."""
+    check_idempotency_header(exchange)
+    scopes = subject_scopes(exchange)
+    account = services.accounts.of_caller(exchange.caller)
+    outcome = await services.ledger.evaluate(exchange, account, scopes, dry_run=False)
+    return Reply(200, outcome.body)

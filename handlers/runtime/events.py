@@ -1,0 +1,28 @@
+"""Events: direct debits, for what could not be estimated before."""
+
+from __future__ import annotations
+
+from cycles_server.auth.confirmation import confirms_credential
+from cycles_server.http.exchange import Exchange, Reply
+from cycles_server.planes.services import Services
+from cycles_server.store.layout import new_id
+
+from ._rules import check_idempotency_header, counted, subject_scopes
+
+
+@confirms_credential
+async def create_event(exchange: Exchange, services: Services) -> Reply:
+    """POST /v1/events: 201 once every budget of the subject is charged."""
+    check_idempotency_header(exchange)
+    scopes = subject_scopes(exchange)
+    account = services.accounts.of_caller(exchange.caller)
+    tenant = account.names.tenant
+    policy = exchange.body.get("overage_policy", "DEFAULT")
+    outcome = await counted(
+        services.ledger.debit(exchange, account, scopes, new_id(tenant)),
+        lambda code: services.metrics.event(tenant, "DENY", code, policy),
+    )
+    services.metrics.event(tenant, "APPLIED", outcome.reason, policy)
+    if outcome.in_debt and not outcome.replayed:
+        services.metrics.overdraft_incurred(tenant)
+    return Reply(201, outcome.body)

@@ -1,0 +1,40 @@
+"""From an operation to its handler: the tag names the module, the operationId the function."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import inflection
+from connexion.resolver import Resolution, Resolver
+
+if TYPE_CHECKING:
+    from connexion.operations import AbstractOperation
+
+HANDLERS = "cycles_server.handlers.runtime"
+
+
+class HandlerResolver(Resolver):  # type: ignore[misc]
+    """``Reservations`` / ``createReservation`` →
+    ``cycles_server.handlers.runtime.reservations.create_reservation``."""
+
+    def resolve(self, operation: AbstractOperation) -> Resolution:
+        tag = operation._operation["tags"][0]
+        function = find_handler(tag, operation.operation_id)
+        return Resolution(function, operation.operation_id)
+
+
+def find_handler(tag: str, operation_id: str) -> Any:
+    """The handler function of an operation.
+
+    Raises:
+        LookupError: no module for the tag, or no function for the operationId.
+    """
+    module_name = f"{HANDLERS}.{inflection.underscore(tag.replace(' ', '_'))}"
+    name = inflection.underscore(operation_id)
+    try:
+        return getattr(import_module(module_name), name)
+    except (ModuleNotFoundError, AttributeError):
+        raise LookupError(
+            f"operation {operation_id} (tag {tag}) has no handler {module_name}.{name}"
+        ) from None

@@ -1,0 +1,1 @@
+"""A check of the store and of the books in it."""

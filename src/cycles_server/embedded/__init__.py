@@ -1,0 +1,1 @@
+"""A store of its own, for a server on one machine."""

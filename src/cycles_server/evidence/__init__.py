@@ -1,0 +1,1 @@
+"""Signed envelopes as they are stored, and the keys that verify them."""

@@ -1,0 +1,1 @@
+"""Tenants, API keys and budgets, in the stored shapes of the governance contract."""

@@ -1,0 +1,181 @@
+"""The balances of a tenant's budgets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from cycles_server.auth.scopefilter import admits
+from cycles_server.http.json import INT64_MAX, INT64_MIN
+from cycles_server.http.problems import invalid
+from cycles_server.ledger.bodies import Body, balance
+from cycles_server.ledger.scopes import LEVELS, UNITS
+from cycles_server.paging.cursors import Cursor, read_cursor
+from cycles_server.reservations.selection import segments
+from cycles_server.store.errors import StoreCorrupt
+from cycles_server.store.keys import TenantKeys
+from cycles_server.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LIMIT = 50
+_KIND = "balances"
+_STEP = 1_000
+"""How many of a tenant's budgets are looked at before others get their turn."""
+_FIELDS = (
+    "tenant_id",
+    "is_over_limit",
+    "remaining",
+    "reserved",
+    "spent",
+    "allocated",
+    "debt",
+    "overdraft_limit",
+)
+
+Name = tuple[str, str]
+"""A budget's scope and unit, which also is its place in the order."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceQuery:
+    """What is asked for, but for whose it is.
+
+    Attributes:
+        segments: scope segments that a budget's scope must hold.
+        scope_filter: what the caller's key is limited to.
+        after: the last row of the page before.
+    """
+
+    segments: frozenset[str]
+    scope_filter: tuple[str, ...]
+    limit: int
+    after: Name | None
+
+
+def read_balance_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> BalanceQuery:
+    """Read the validated query of getBalances. ``include_children`` changes nothing: scopes
+    below the ones asked for are always there.
+
+    Raises:
+        Problem: 400 without a subject filter (contract: getBalances, filter), or for a
+            malformed cursor.
+    """
+    wanted = segments(query)
+    if not wanted:
+        raise invalid("", f"At least one subject filter is required: {', '.join(LEVELS)}")
+    cursor = read_cursor(query, (_KIND,))
+    return BalanceQuery(
+        segments=wanted,
+        scope_filter=scope_filter,
+        limit=query.get("limit", DEFAULT_LIMIT),
+        after=None if cursor is None else (str(cursor.after[0]), cursor.after[1]),
+    )
+
+
+async def balance_page(store: Store, tenant: str, query: BalanceQuery) -> Body:
+    """BalanceResponse: one page, ordered by scope and unit.
+
+    The tenant's set of budgets is read whole, their amounts only for the page.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    names = store.keys.tenant(tenant)
+    wanted = await _wanted(names, await store.read_bulk("SMEMBERS", names.budgets), query)
+    rows: list[tuple[Name, Body]] = []
+    # One row more than the page tells whether there is another page.
+    while len(rows) <= query.limit and (chunk := list(islice(wanted, query.limit + 1))):
+        rows += await _read(store, names, chunk)
+    page = rows[: query.limit]
+    body: Body = {"balances": [row for _, row in page]}
+    if len(rows) > query.limit:
+        body["next_cursor"] = Cursor(_KIND, page[-1][0]).text()
+    body["has_more"] = len(rows) > query.limit
+    return body
+
+
+async def _wanted(names: TenantKeys, keys: Sequence[bytes], query: BalanceQuery) -> Iterator[Name]:
+    """The budgets that are asked for, in order; others get their turn between the pieces."""
+    pieces = []
+    for start in range(0, len(keys), _STEP):
+        piece = []
+        for key in keys[start : start + _STEP]:
+            name = names.scope_and_unit(key.decode(errors="replace"))
+            if query.after is not None and name <= query.after:
+                continue
+            scope = name[0]
+            if query.segments.issubset(scope.split("/")) and admits(query.scope_filter, scope):
+                piece.append(name)
+        piece.sort()
+        pieces.append(piece)
+        await asyncio.sleep(0)
+    return merge(*pieces)
+
+
+async def _read(
+    store: Store, names: TenantKeys, budgets: Sequence[Name]
+) -> list[tuple[Name, Body]]:
+    """The balances of those budgets that are there, are the tenant's, and can be read."""
+    replies = await asyncio.gather(
+        *(store.read_bulk("HMGET", names.budget(*name), *_FIELDS) for name in budgets),
+        return_exceptions=True,
+    )
+    rows = []
+    for name, reply in zip(budgets, replies, strict=True):
+        try:
+            if isinstance(reply, BaseException):
+                raise reply
+            body = _balance(names.tenant, name, dict(zip(_FIELDS, reply, strict=True)))
+        except StoreCorrupt as error:
+            logger.error("budget %s in %s left out of the balances: %s", *name, error)
+            continue
+        if body is not None:
+            rows.append((name, body))
+    return rows
+
+
+def _balance(tenant: str, name: Name, row: Mapping[str, bytes | None]) -> Body | None:
+    """A Balance; None for a budget that is gone or another tenant's.
+
+    Raises:
+        StoreCorrupt: a unit or amount that the contract does not know.
+    """
+    scope, unit = name
+    if row["remaining"] is None and row["allocated"] is None:
+        return None
+    owner = row["tenant_id"]
+    if not owner:
+        # As in the ledger's scripts: such a record counts below its tenant's scope alone.
+        if scope.partition("/")[0] != f"tenant:{tenant.lower()}":
+            return None
+    elif owner != tenant.encode():
+        return None
+    if unit not in UNITS:
+        raise StoreCorrupt("unknown unit")
+
+    def amount(field: str, default: bytes | None = None, least: int = 0) -> str:
+        try:
+            value = int(row[field] or default or b"")
+        except ValueError:
+            raise StoreCorrupt(f"{field} is not an integer") from None
+        if not least <= value <= INT64_MAX:
+            raise StoreCorrupt(f"{field} is out of range")
+        return str(value)
+
+    return balance(
+        scope,
+        unit,
+        remaining=amount("remaining", least=INT64_MIN),
+        reserved=amount("reserved", b"0"),
+        spent=amount("spent", b"0"),
+        allocated=amount("allocated"),
+        debt=amount("debt", b"0"),
+        overdraft_limit=amount("overdraft_limit", b"0"),
+        over=row["is_over_limit"] == b"true",
+    )

@@ -1,0 +1,1 @@
+"""Health, info, metrics, logs and docs pages."""

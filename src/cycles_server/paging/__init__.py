@@ -1,0 +1,1 @@
+"""Lists for every plane: cursors, and windows in time."""

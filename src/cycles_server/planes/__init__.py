@@ -1,0 +1,1 @@
+"""What each plane is made of, and the application that serves it."""
