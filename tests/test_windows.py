@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from cycles_server.http.problems import Problem
 from cycles_server.paging.windows import Window, read_moment, read_window
+from cycles_server.refusal import Refusal
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_reads_what_python_cannot() -> None:
     ],
 )
 def test_refuses_the_rest(text: str) -> None:
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(Refusal) as refused:
         read_window({"from": text}, "from", "to")
-    assert refused.value.status == 400
+    assert refused.value.code == "INVALID_REQUEST"
     assert "from" in refused.value.message
 
 
@@ -89,7 +89,7 @@ def test_order_is_that_of_the_instants() -> None:
     window = read_window({"from": early, "to": late}, "from", "to")
     assert window.lower is not None and window.upper is not None
     assert window.lower > window.upper
-    with pytest.raises(Problem):
+    with pytest.raises(Refusal):
         read_window({"from": late, "to": early}, "from", "to")
     read_window({"from": "2026-04-10T12:00:00Z", "to": "2026-04-10T13:00:00+01:00"}, "from", "to")
 

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.exchange import Exchange
-from cycles_server.http.problems import Problem, forbidden, invalid
 from cycles_server.ledger.accounts import Account
 from cycles_server.ledger.ledger import Outcome
 from cycles_server.ledger.refusals import refusal
 from cycles_server.ledger.scopes import Scopes, derive_scopes
 from cycles_server.planes.services import Services
+from cycles_server.refusal import Refusal, forbidden, invalid
 
 
 def check_idempotency_header(exchange: Exchange) -> None:
@@ -25,7 +25,7 @@ def subject_scopes(exchange: Exchange) -> Scopes:
     """The scopes of the request's subject, on the caller's own account.
 
     Raises:
-        Problem: 400 for a value that no scope can hold, 403 for another tenant's subject or one
+        Refusal: 400 for a value that no scope can hold, 403 for another tenant's subject or one
             outside the key's scope filter.
     """
     subject = exchange.body["subject"]
@@ -42,7 +42,7 @@ def effective_tenant(exchange: Exchange) -> str:
     """Whose data a read shows: the tenant of the caller's key, or the one the operator names.
 
     Raises:
-        Problem: 403 for a ``tenant`` that is not the key's, 400 for none by the operator
+        Refusal: 403 for a ``tenant`` that is not the key's, 400 for none by the operator
             (contract: listReservations, tenancy).
     """
     caller = exchange.caller
@@ -67,7 +67,7 @@ async def reservation_account(
     there. The operator works on the owner's.
 
     Raises:
-        Problem: 404 if the operator's reservation does not exist; 403 outside a scope filter.
+        Refusal: 404 if the operator's reservation does not exist; 403 outside a scope filter.
     """
     caller = exchange.caller
     if not caller.is_admin and not caller.scope_filter:
@@ -92,7 +92,7 @@ async def counted(operation: Awaitable[Outcome], denied: Callable[[str], None]) 
     """
     try:
         return await operation
-    except Problem as problem:
+    except Refusal as problem:
         if problem.code not in ("INVALID_REQUEST", "UNAUTHORIZED", "FORBIDDEN", "INTERNAL_ERROR"):
             denied(problem.code)
         raise

@@ -5,9 +5,9 @@ from __future__ import annotations
 from cycles_server.evidence.envelopes import read_envelope
 from cycles_server.evidence.jwks import jwk_set
 from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.http.problems import Problem
 from cycles_server.http.ratelimit import check_rate
 from cycles_server.planes.services import Services
+from cycles_server.refusal import Refusal
 
 _FOR_EVER = (("cache-control", "public, max-age=31536000, immutable"),)
 _FOR_MINUTES = (("cache-control", "public, max-age=300"),)
@@ -35,7 +35,7 @@ async def get_evidence_jwks(exchange: Exchange, services: Services) -> Reply:
         settings.evidence_signing_retired_keys,
     )
     if keys is None:
-        raise Problem("NOT_FOUND", "This server publishes no signing keys")
+        raise Refusal("NOT_FOUND", "This server publishes no signing keys")
     return Reply(200, keys, headers=_FOR_MINUTES)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.http.problems import forbidden
 from cycles_server.ledger.audit import NO_AUDIT, operator_release_entry
 from cycles_server.ledger.refusals import refusal
 from cycles_server.planes.services import Services
+from cycles_server.refusal import forbidden
 from cycles_server.reservations.listing import list_page, read_list_query
 from cycles_server.reservations.records import (
     ALL_MAPS,

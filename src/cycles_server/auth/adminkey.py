@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 
 from cycles_server.auth.principal import Principal
-from cycles_server.http.problems import unauthorized
+from cycles_server.refusal import unauthorized
 
 _OPERATOR = Principal(tenant=None, key_id="admin", permissions=frozenset())
 
@@ -22,7 +22,7 @@ class AdminKey:
         return self._check(secret)
 
     async def authenticate(self, secret: str) -> Principal:
-        """Raises: Problem 401 for any other key."""
+        """Raises: Refusal 401 for any other key."""
         principal = self._check(secret)
         if principal is None:
             raise unauthorized()

@@ -20,7 +20,7 @@ import bcrypt
 
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import KeyRecord, read_key, read_tenant
-from cycles_server.http.problems import too_many_attempts, unauthorized
+from cycles_server.refusal import Refusal, unauthorized
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _REMEMBERED = 10_000
 _SECRET_BYTES = 72
 """bcrypt looks at no more; a longer secret cannot be one of ours."""
+_RETRY_AFTER_S = 1
 _WAITING_AT_MOST = 128
 """Secrets that may wait for their hash on one key; nobody waits much longer than half a minute."""
 _NICENESS = 5
@@ -71,7 +72,7 @@ class ApiKeys:
         Returns the remembered object itself where nothing has changed.
 
         Raises:
-            Problem: 401 for any secret that is not a key in force.
+            Refusal: 401 for any secret that is not a key in force.
             StoreError: the records could not be read.
         """
         known = self._remembered.get(secret)
@@ -167,14 +168,18 @@ class ApiKeys:
         """bcrypt, once for all requests that bring the same secret at the same time.
 
         Raises:
-            Problem: 429 while too many other secrets wait for the same key.
+            Refusal: 429 while too many other secrets wait for the same key.
         """
         slot = (secret, key.key_hash)
         task = self._verifying.get(slot)
         if task is None:
             queue = self._queues.setdefault(key.key_id, _Queue())
             if queue.length >= _WAITING_AT_MOST:
-                raise too_many_attempts()
+                raise Refusal(
+                    "LIMIT_EXCEEDED",
+                    "Too many secrets are being tried on this API key",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
             queue.length += 1
             task = asyncio.create_task(self._hash(secret.encode(), key, queue))
             self._verifying[slot] = task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cycles_server.auth.principal import Principal
-from cycles_server.http.problems import forbidden, unauthorized
+from cycles_server.refusal import forbidden, unauthorized
 
 # Any one of an operation's permissions will do. The clients' documentation issues keys with
 # `decide` and `events:create`, which the governance contract does not list; both count.
@@ -35,7 +35,7 @@ def require(operation_id: str, principal: Principal) -> None:
     """Check that the caller may use an operation.
 
     Raises:
-        Problem: 401 for a suspended tenant, 403 for a missing permission.
+        Refusal: 401 for a suspended tenant, 403 for a missing permission.
     """
     if principal.is_admin:
         return

@@ -12,10 +12,12 @@ from connexion.middleware.response_validation import (
 )
 
 from cycles_server.contract.document import OperationDocument
+from cycles_server.contract.refusals import problem_of
 from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
 from cycles_server.http.exchange import Exchange, exchange_of
-from cycles_server.http.problems import Problem, store_refuses, store_unreachable
-from cycles_server.store.errors import StoreCorrupt, StoreError, StoreRefused
+from cycles_server.http.problems import Problem
+from cycles_server.refusal import Refusal
+from cycles_server.store.errors import StoreError
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
@@ -63,19 +65,8 @@ class CompiledResponses:
         exchange = exchange_of(scope)
         try:
             await self._next(scope, receive, send)
-        except Problem as problem:
-            exchange.reply = exchange.error_reply(problem)
-        except StoreCorrupt as error:
-            logger.error("stored record unusable: %s", error, extra=_context(exchange))
-            exchange.reply = exchange.error_reply(
-                Problem("INTERNAL_ERROR", "A stored record that this request needs is damaged")
-            )
-        except StoreRefused as error:
-            logger.error("store refused: %s", error, extra=_context(exchange))
-            exchange.reply = exchange.error_reply(store_refuses())
-        except StoreError as error:
-            logger.error("store failed: %s", error, extra=_context(exchange))
-            exchange.reply = exchange.error_reply(store_unreachable())
+        except (Problem, Refusal, StoreError) as error:
+            exchange.reply = exchange.error_reply(problem_of(error, exchange))
         if self._mode != "off":
             self._check(exchange)
 
@@ -98,7 +89,7 @@ class CompiledResponses:
             reply.status,
             where,
             why,
-            extra=_context(exchange),
+            extra=exchange.ids,
         )
         if self._mode == "enforce":
             exchange.reply = exchange.error_reply(
@@ -111,10 +102,6 @@ class CompiledResponses:
             return self._schemas[status]
         hundred = f"{status // 100}XX"
         return self._others[hundred if hundred in self._others else "default"]
-
-
-def _context(exchange: Exchange) -> dict[str, str]:
-    return {"request_id": exchange.request_id, "trace_id": exchange.trace_id}
 
 
 class CompiledResponseAPI(ResponseValidationAPI):  # type: ignore[misc]

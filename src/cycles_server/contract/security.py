@@ -10,8 +10,9 @@ from cycles_server.auth.confirmation import CREDENTIAL_IN_SCRIPT, StaleCredentia
 from cycles_server.auth.permissions import require
 from cycles_server.auth.principal import Principal
 from cycles_server.http.exchange import Exchange, exchange_of
-from cycles_server.http.problems import Problem, store_unreachable, unauthorized
-from cycles_server.store.errors import StoreCorrupt
+from cycles_server.http.problems import Problem
+from cycles_server.refusal import Refusal, unauthorized
+from cycles_server.store.errors import StoreCorrupt, StoreUnavailable
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
@@ -64,7 +65,7 @@ class CompiledSecurity:
                 return
             except StaleCredential:
                 principal = await authenticator.authenticate(secret)
-            except (Problem, StoreCorrupt):
+            except (Problem, Refusal, StoreCorrupt):
                 # Said of a key that nobody has looked at in this exchange: look first.
                 if exchange.confirmed:
                     raise
@@ -73,7 +74,7 @@ class CompiledSecurity:
                     raise
                 principal = fresh
             exchange.confirmed = True
-        raise store_unreachable()  # the records change faster than they can be read
+        raise StoreUnavailable("the records of the key change faster than they can be read")
 
     def _credential(self, exchange: Exchange) -> tuple[Authenticator, str]:
         for authenticator in self._authenticators:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from cycles_server.http.problems import Problem
+from cycles_server.refusal import Refusal
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
@@ -20,12 +20,12 @@ async def read_envelope(store: Store, prefix: str, evidence_id: str) -> tuple[by
         prefix: what comes before the id in the key (setting ``EVIDENCE_STORE_KEY_PREFIX``).
 
     Raises:
-        Problem: 404 while there is none; it may still be on its way (contract: getEvidence).
+        Refusal: 404 while there is none; it may still be on its way (contract: getEvidence).
         StoreError: the store failed, or the record is not JSON.
     """
     stored: bytes | None = await store.read("GET", store.keys.evidence(prefix, evidence_id))
     if stored is None:
-        raise Problem("NOT_FOUND", f"There is no evidence {evidence_id}, or not yet")
+        raise Refusal("NOT_FOUND", f"There is no evidence {evidence_id}, or not yet")
     try:
         return stored, orjson.loads(stored)
     except orjson.JSONDecodeError:

@@ -21,8 +21,8 @@ from redis import Redis
 from redis.exceptions import NoScriptError
 
 from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key
-from cycles_server.http.problems import Problem
 from cycles_server.ledger.scopes import LEVELS, UNITS, derive_scopes
+from cycles_server.refusal import Refusal
 from cycles_server.store.keys import API_KEY_PREFIX_LENGTH, Keys
 from cycles_server.store.scripts import load_script
 
@@ -346,7 +346,7 @@ def check_scope(scope: str, tenant_id: str) -> None:
         subject[level.lower()] = value
     try:
         canonical = derive_scopes(subject).path
-    except Problem:
+    except Refusal:
         raise ProvisioningError(
             f"scope {scope!r}: a value is one or more of the letters a-z, digits, '_', '.', '-'"
         ) from None

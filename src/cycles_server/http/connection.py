@@ -21,7 +21,7 @@ from cycles_server.http.deadline import Deadline
 from cycles_server.http.framing import (
     SLICE_BYTES,
     HeadLimits,
-    Refusal,
+    Rejection,
     RequestHead,
     RequestReader,
 )
@@ -102,7 +102,7 @@ class Connection(asyncio.BufferedProtocol):
         self._turns: deque[Turn] = deque()  # not answered yet, the first one being served
         self._reading: Turn | None = None  # whose body is being read
         self._unfed = b""
-        self._refusal: Refusal | None = None
+        self._refusal: Rejection | None = None
         self._paused = self._ended = self._eof = self._stopping = self._holding = False
         self._writable: asyncio.Future[None] | None = None
         self._state = _State.END
@@ -198,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
                 return
             try:
                 self._reader.feed(data[start : start + SLICE_BYTES])
-            except Refusal as refusal:
+            except Rejection as refusal:
                 self._refuse(refusal)
 
     def _settle(self) -> None:
@@ -235,11 +235,11 @@ class Connection(asyncio.BufferedProtocol):
     def _break_off(self) -> None:
         """Nothing more comes, and all that came has been read."""
         if not self._reader.between_requests:
-            self._refuse(Refusal(400, "The connection ended inside the request"))
+            self._refuse(Rejection(400, "The connection ended inside the request"))
         elif not self._turns:
             self._close()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Rejection) -> None:
         """Answer what came before, then this, then end."""
         if self._turns and not self._turns[-1].keep_alive and self._turns[-1].complete:
             return  # behind a request that said it is the last one, nothing is read
@@ -437,9 +437,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _too_late(self) -> None:
         if self._state is _State.HEAD:
-            self._refuse(Refusal(408, "The head of the request took too long to arrive"))
+            self._refuse(Rejection(408, "The head of the request took too long to arrive"))
         elif self._state is _State.BODY:
-            self._refuse(Refusal(408, "The body of the request took too long to arrive"))
+            self._refuse(Rejection(408, "The body of the request took too long to arrive"))
         elif self._state in (_State.READER, _State.END):
             self._transport.abort()
         else:

@@ -115,7 +115,7 @@ class Edge:
             "%s %s failed",
             exchange.method,
             exchange.route,
-            extra={"request_id": exchange.request_id, "trace_id": exchange.trace_id},
+            extra=exchange.ids,
         )
 
 

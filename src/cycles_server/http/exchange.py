@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cycles_server.http.problems import Problem, error_body
+from cycles_server.http.problems import Headers, Problem, error_body
 from cycles_server.http.tracing import fresh_id, trace_of
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ EXTENSION = "cycles"
 
 READS = ("GET", "HEAD")
 """The methods of a page beside the contract."""
-
-Headers = tuple[tuple[str, str], ...]
 
 
 class Reply:
@@ -151,6 +149,11 @@ class Exchange:
             raise _too_large(limit)
         self._raw_body = body
         return body
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What a log line about this exchange carries."""
+        return {"request_id": self.request_id, "trace_id": self.trace_id}
 
     def error_reply(self, problem: Problem) -> Reply:
         """The contract's ErrorResponse for a problem."""

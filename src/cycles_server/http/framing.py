@@ -30,7 +30,7 @@ _HEADS_ONLY = (b"connection", b"proxy-connection")
 _KNOWN_VERSIONS = ("1.0", "1.1")
 
 
-class Refusal(Exception):
+class Rejection(Exception):
     """Bytes that are no request this server takes; the connection ends with the answer.
 
     Args:
@@ -99,7 +99,7 @@ class RequestReader:
         self._limits = limits
         self._sink = sink
         self._parser = httptools.HttpRequestParser(self)
-        self._refusal: Refusal | None = None
+        self._refusal: Rejection | None = None
         self.in_head = False
         """Whether a head has begun and not ended."""
         self._in_body = False
@@ -123,7 +123,7 @@ class RequestReader:
         """Read on.
 
         Raises:
-            Refusal: no request, or one beyond the limits; nothing may be fed any more.
+            Rejection: no request, or one beyond the limits; nothing may be fed any more.
         """
         # A field that does not end is reported nowhere; it counts all the same.
         self._unreported += len(data)
@@ -174,20 +174,20 @@ class RequestReader:
             if self._size > self._limits.bytes or self._trailers > self._limits.lines:
                 self._refuse(_too_long("trailer", self._limits.bytes))
             if name.lower() in _HEADS_ONLY:
-                self._refuse(Refusal(400, f"{name.decode().title()}: stands behind the body"))
+                self._refuse(Rejection(400, f"{name.decode().title()}: stands behind the body"))
             return
         self._headers.append((name.lower(), value.strip(b" \t")))
         if self._size > self._limits.bytes:
             self._refuse(_too_long("head", self._limits.bytes))
         if len(self._headers) > self._limits.lines:
-            self._refuse(Refusal(431, f"The head has more than {self._limits.lines} lines"))
+            self._refuse(Rejection(431, f"The head has more than {self._limits.lines} lines"))
 
     def on_headers_complete(self) -> None:
         if self._size + len(self._target) > self._limits.bytes:
             self._refuse(_too_long("head", self._limits.bytes))
         method = self._parser.get_method().decode("ascii")
         if method == "CONNECT":
-            self._refuse(Refusal(400, "CONNECT: this server is no proxy"))
+            self._refuse(Rejection(400, "CONNECT: this server is no proxy"))
         if self._parser.should_upgrade():
             self._offered = True
             return
@@ -220,7 +220,7 @@ class RequestReader:
             raw_path = url.path or b"/"
             path = raw_path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
-            self._refuse(Refusal(400, "The request target is not a URL path"))
+            self._refuse(Rejection(400, "The request target is not a URL path"))
         return RequestHead(
             method=method,
             version=version,
@@ -233,40 +233,40 @@ class RequestReader:
 
     def _checked(self, head: RequestHead) -> RequestHead:
         if head.version not in _KNOWN_VERSIONS:
-            self._refuse(Refusal(400, "HTTP/1.1 and HTTP/1.0 are understood here"))
+            self._refuse(Rejection(400, "HTTP/1.1 and HTTP/1.0 are understood here"))
         values = dict(head.headers)
         if len(values) != len(head.headers):
             names = [name for name, _ in head.headers]
             for name in _SINGLE:
                 if names.count(name) > 1:
-                    self._refuse(Refusal(400, f"{name.decode().title()}: given more than once"))
+                    self._refuse(Rejection(400, f"{name.decode().title()}: given more than once"))
         host = values.get(b"host")
         if host is None:
             if head.version == "1.1":
-                self._refuse(Refusal(400, "Host: is required"))
+                self._refuse(Rejection(400, "Host: is required"))
         elif _HOST.fullmatch(host) is None:
-            self._refuse(Refusal(400, "Host: not a host name or address"))
+            self._refuse(Rejection(400, "Host: not a host name or address"))
         coding = values.get(b"transfer-encoding")
         if coding is not None:
             if head.version != "1.1":
-                self._refuse(Refusal(400, "Transfer-Encoding: not known to HTTP/1.0"))
+                self._refuse(Rejection(400, "Transfer-Encoding: not known to HTTP/1.0"))
             if coding.lower() != b"chunked":
-                self._refuse(Refusal(400, "Transfer-Encoding: only chunked is understood"))
+                self._refuse(Rejection(400, "Transfer-Encoding: only chunked is understood"))
         head.wants_continue = (
             head.version == "1.1" and values.get(b"expect", b"").lower() == b"100-continue"
         )
         return head
 
-    def _refuse(self, refusal: Refusal) -> Any:
+    def _refuse(self, refusal: Rejection) -> Any:
         """Stops the parser, which reports an error of its own in place of this one."""
         self._refusal = refusal
         raise refusal
 
 
-def _too_long(what: str, limit: int) -> Refusal:
-    return Refusal(431, f"The request's {what} is longer than {limit} bytes")
+def _too_long(what: str, limit: int) -> Rejection:
+    return Rejection(431, f"The request's {what} is longer than {limit} bytes")
 
 
-def _malformed(error: Exception) -> Refusal:
+def _malformed(error: Exception) -> Rejection:
     reason = str(error) or type(error).__name__
-    return Refusal(400, f"Not an HTTP/1.1 request: {reason}")
+    return Rejection(400, f"Not an HTTP/1.1 request: {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,8 +26,7 @@ STATUS_OF = {
     "INTERNAL_ERROR": 500,
 }
 
-RETRY_AFTER_SECONDS = 1
-"""What a client is told to wait when the store is away, or a key is being guessed."""
+Headers = tuple[tuple[str, str], ...]
 
 
 class Problem(Exception):
@@ -49,7 +47,7 @@ class Problem(Exception):
         *,
         details: Mapping[str, Any] | None = None,
         status: int | None = None,
-        headers: tuple[tuple[str, str], ...] = (),
+        headers: Headers = (),
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -77,43 +75,6 @@ def method_not_allowed(method: str, allowed: Iterable[str]) -> Problem:
         status=405,
         headers=(("allow", names),),
     )
-
-
-def unauthorized() -> Problem:
-    """One message for every failed authentication: the reason is logged, not told."""
-    return Problem("UNAUTHORIZED", "A valid API key is required")
-
-
-def too_many_attempts() -> Problem:
-    """More secrets are being tried on one key than can be checked (contract: 429 throttles)."""
-    return Problem(
-        "LIMIT_EXCEEDED",
-        "Too many secrets are being tried on this API key",
-        headers=(
-            ("retry-after", str(RETRY_AFTER_SECONDS)),
-            ("x-ratelimit-reset", str(int(time.time()) + RETRY_AFTER_SECONDS)),
-        ),
-    )
-
-
-def forbidden(message: str) -> Problem:
-    return Problem("FORBIDDEN", message)
-
-
-def store_refuses() -> Problem:
-    """The store is there and cannot do such work at present (full, read only, loading)."""
-    return _store_problem("The budget store cannot take this now; nothing was changed")
-
-
-def store_unreachable() -> Problem:
-    return _store_problem(
-        "The budget store did not answer in time; repeat the request with the same idempotency key"
-    )
-
-
-def _store_problem(message: str) -> Problem:
-    # The contract declares no 503.
-    return Problem("INTERNAL_ERROR", message, headers=(("retry-after", str(RETRY_AFTER_SECONDS)),))
 
 
 def error_body(problem: Problem, request_id: str, trace_id: str) -> dict[str, Any]:

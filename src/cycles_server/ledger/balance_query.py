@@ -12,10 +12,10 @@ from typing import Any
 
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.json import INT64_MAX, INT64_MIN
-from cycles_server.http.problems import invalid
 from cycles_server.ledger.bodies import Body, balance
 from cycles_server.ledger.scopes import LEVELS, UNITS
 from cycles_server.paging.cursors import Cursor, read_cursor
+from cycles_server.refusal import invalid
 from cycles_server.reservations.selection import segments
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import TenantKeys
@@ -63,7 +63,7 @@ def read_balance_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) 
     below the ones asked for are always there.
 
     Raises:
-        Problem: 400 without a subject filter (contract: getBalances, filter), or for a
+        Refusal: 400 without a subject filter (contract: getBalances, filter), or for a
             malformed cursor.
     """
     wanted = segments(query)

@@ -18,7 +18,6 @@ from typing import Any
 
 from cycles_server.auth.records import CLOSED, OPEN, UNREADABLE
 from cycles_server.http.json import write_json
-from cycles_server.http.problems import Problem
 from cycles_server.ledger.accounts import Account
 from cycles_server.ledger.bodies import (
     Body,
@@ -31,6 +30,7 @@ from cycles_server.ledger.bodies import (
     without_nulls,
 )
 from cycles_server.ledger.refusals import refusal
+from cycles_server.refusal import Refusal
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
@@ -54,7 +54,7 @@ _SETTLED = ("estimate_amount", "estimate_unit")
 class ForeignAnswers:
     """First answers that another server gave. Every method raises, when awaited:
 
-    - ``Problem`` if the key was used for another request,
+    - ``Refusal`` if the key was used for another request,
     - ``StoreError`` when the store failed, ``StoreCorrupt`` where a record cannot be read.
     """
 
@@ -236,7 +236,7 @@ def _reserved(row: _Row, reservation_id: str) -> Body:
 # -- comparing -----------------------------------------------------------------------------------
 
 
-def _mismatch(account: Account) -> Problem:
+def _mismatch(account: Account) -> Refusal:
     return refusal([b"ERROR", _MISMATCH[account.policy.guard]])
 
 

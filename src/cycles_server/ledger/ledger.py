@@ -11,7 +11,6 @@ from typing import Any
 from cycles_server.auth.confirmation import StaleCredential
 from cycles_server.http.exchange import Exchange
 from cycles_server.http.json import canonical, write_json
-from cycles_server.http.problems import Problem
 from cycles_server.ledger.accounts import Account, Accounts
 from cycles_server.ledger.bodies import (
     Body,
@@ -25,6 +24,7 @@ from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scopes import UNITS, Scopes
+from cycles_server.refusal import Refusal
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
@@ -73,7 +73,7 @@ def stored_json(body: Body, member: str) -> bytes:
 class Ledger:
     """Asks the scripts. Every method raises, when awaited:
 
-    - ``Problem`` for a refusal, with the contract's code,
+    - ``Refusal`` for a refusal, with the contract's code,
     - ``StaleCredential`` when the caller's records have changed (nothing was done),
     - ``StoreError`` when the store failed.
 
@@ -394,7 +394,7 @@ class Ledger:
             return False
         return await self._accounts.owner(exchange.path_params["reservation_id"]) is not None
 
-    async def _no_budget(self, names: TenantKeys, scopes: Scopes, unit: str) -> Problem | None:
+    async def _no_budget(self, names: TenantKeys, scopes: Scopes, unit: str) -> Refusal | None:
         """UNIT_MISMATCH if a scope has a budget in another unit, the shallowest one deciding."""
         others = [other for other in UNITS if other != unit]
         rows = await asyncio.gather(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cycles_server.http.problems import Problem
+from cycles_server.refusal import Refusal
 from cycles_server.store.errors import StoreCorrupt
 
 _MESSAGES = {
@@ -25,7 +25,7 @@ _DAMAGED = ("CORRUPT_BUDGET", "CORRUPT_RESERVATION", "CORRUPT_AUDIT_INDEX")
 _UNREADABLE_TENANT = "The tenant's record cannot be read, so nothing is allowed on its account"
 
 
-def refusal(answer: Sequence[bytes]) -> Problem:
+def refusal(answer: Sequence[bytes]) -> Refusal:
     """The problem in an ``ERROR`` answer.
 
     Raises:
@@ -35,15 +35,15 @@ def refusal(answer: Sequence[bytes]) -> Problem:
     if code in _DAMAGED:
         raise StoreCorrupt(code)
     if code == "TENANT_UNREADABLE":
-        return Problem("INTERNAL_ERROR", _UNREADABLE_TENANT)
+        return Refusal("INTERNAL_ERROR", _UNREADABLE_TENANT)
     scope = answer[2].decode() if len(answer) > 2 else ""
     message = _MESSAGES[code]
-    return Problem(code, f"{message}: {scope}" if scope else message)
+    return Refusal(code, f"{message}: {scope}" if scope else message)
 
 
-def unit_mismatch(scope: str, requested: str, expected: Sequence[str]) -> Problem:
+def unit_mismatch(scope: str, requested: str, expected: Sequence[str]) -> Refusal:
     """400 with the details that let a client correct itself (contract: Error semantics)."""
-    return Problem(
+    return Refusal(
         "UNIT_MISMATCH",
         f"{scope} is kept in {', '.join(expected)}, not in {requested}",
         details={
@@ -54,5 +54,5 @@ def unit_mismatch(scope: str, requested: str, expected: Sequence[str]) -> Proble
     )
 
 
-def budget_not_found(scope: str) -> Problem:
-    return Problem("NOT_FOUND", f"Budget not found for provided scope: {scope}")
+def budget_not_found(scope: str) -> Refusal:
+    return Refusal("NOT_FOUND", f"Budget not found for provided scope: {scope}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from cycles_server.http.problems import invalid
+from cycles_server.refusal import invalid
 
 LEVELS = ("tenant", "workspace", "app", "workflow", "agent", "toolset")
 """The levels of a subject, from the top of the hierarchy down."""
@@ -57,7 +57,7 @@ def derive_scopes(subject: Mapping[str, Any]) -> Scopes:
     """The scopes of a validated subject. Only the levels that it names appear.
 
     Raises:
-        Problem: 400 for a value outside the characters that a scope can hold.
+        Refusal: 400 for a value outside the characters that a scope can hold.
     """
     return _derive(tuple((level, subject[level]) for level in LEVELS if level in subject))
 

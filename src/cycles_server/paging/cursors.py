@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from cycles_server.http.problems import Problem, invalid
+from cycles_server.refusal import Refusal, invalid
 
 Place = tuple[Any, str]
 """What a row is ordered by (an integer or a text), and the id that breaks ties."""
@@ -48,7 +48,7 @@ def read_cursor(query: Mapping[str, Any], kinds: Collection[str]) -> Cursor | No
         kinds: the kinds that the operation hands out.
 
     Raises:
-        Problem: 400 for a text that is not such a cursor.
+        Refusal: 400 for a text that is not such a cursor.
     """
     text = query.get("cursor", "").strip()
     if not text:
@@ -73,11 +73,11 @@ def _text(value: Any) -> str:
     return value
 
 
-def malformed_cursor() -> Problem:
+def malformed_cursor() -> Refusal:
     return invalid("cursor", "is not a cursor of this list")
 
 
-def foreign_cursor() -> Problem:
+def foreign_cursor() -> Refusal:
     return invalid("cursor", "belongs to a list with another sort order, filter or time window")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-from cycles_server.http.problems import invalid
+from cycles_server.refusal import invalid
 
 _DATE_TIME = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?"
@@ -55,7 +55,7 @@ def read_window(query: Mapping[str, Any], lower_name: str, upper_name: str) -> W
     Stored times have milliseconds: of a finer bound the next ms inside the window counts.
 
     Raises:
-        Problem: 400 for a bound that is no date-time, or a lower one after the upper one
+        Refusal: 400 for a bound that is no date-time, or a lower one after the upper one
             (contract: listReservations, time windows).
     """
     lower = _read_bound(query, lower_name)

@@ -58,7 +58,7 @@ def read_list_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> 
     """Read the validated query of listReservations.
 
     Raises:
-        Problem: 400 for a window that is none, a malformed cursor, or an unsorted list's cursor
+        Refusal: 400 for a window that is none, a malformed cursor, or an unsorted list's cursor
             on a sorted one.
     """
     selection = read_selection(query, scope_filter)
@@ -97,7 +97,7 @@ async def list_page(store: Store, tenant: str, query: ListQuery, most_bytes: int
         most_bytes: stored bytes after which the page ends, before its limit of rows.
 
     Raises:
-        Problem: 400 for a cursor of another order, filter or window.
+        Refusal: 400 for a cursor of another order, filter or window.
         StoreError: the store failed.
     """
     binding = ""

@@ -147,7 +147,7 @@ async def find_reservation(store: Store, reservation_id: str) -> Row:
     """A reservation by its id alone, whoever owns it.
 
     Raises:
-        Problem: 404 for an unknown id.
+        Refusal: 404 for an unknown id.
         StoreError: the store failed, or the record is damaged.
     """
     fields = (*listed_fields(ALL_MAPS), *_OBJECT_FIELDS.values())

@@ -96,7 +96,7 @@ def read_selection(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> S
     """The filters of a query. ``tenant`` is none of them: it says whose list is asked for.
 
     Raises:
-        Problem: 400 for a bound or window that is not one.
+        Refusal: 400 for a bound or window that is not one.
     """
     return Selection(
         status=given(query, "status"),
