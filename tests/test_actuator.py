@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from cycles_server.http.exchange import Exchange
 from cycles_server.monitoring.actuator import create_actuator
-from cycles_server.monitoring.metrics import Metrics, render_registry
+from cycles_server.monitoring.metrics import LedgerMetrics
 from cycles_server.monitoring.probe import StoreStatus
+from cycles_server.monitoring.workers import render_registry
 from cycles_server.monitoring.wsgi import ThreadedPages
 
 ADMIN = {"X-Admin-API-Key": "operator-secret"}
@@ -47,15 +48,15 @@ def store() -> Store:
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
+def metrics() -> LedgerMetrics:
+    return LedgerMetrics()
 
 
 Client = Callable[..., FlaskClient]
 
 
 @pytest.fixture
-def client(store: Store, metrics: Metrics) -> Client:
+def client(store: Store, metrics: LedgerMetrics) -> Client:
     def make(
         admin_key: str | None = None, registry: CollectorRegistry | None = None
     ) -> FlaskClient:
@@ -149,7 +150,7 @@ def test_an_admin_key_beyond_ascii(client: Client) -> None:
 
 
 def test_prometheus_exposes_the_registry_and_nothing_of_flask(
-    client: Client, metrics: Metrics
+    client: Client, metrics: LedgerMetrics
 ) -> None:
     metrics.extend("acme", "ACTIVE", "OK")
     http = client()
@@ -174,7 +175,9 @@ def test_prometheus_exposes_the_registry_and_nothing_of_flask(
         ";;=,,",
     ],
 )
-def test_any_accept_header_gets_the_metrics(client: Client, metrics: Metrics, accept: str) -> None:
+def test_any_accept_header_gets_the_metrics(
+    client: Client, metrics: LedgerMetrics, accept: str
+) -> None:
     metrics.extend("acme", "ACTIVE", "OK")
     response = client().get("/actuator/prometheus", headers={"Accept": accept})
     assert response.status_code == 200
@@ -182,7 +185,7 @@ def test_any_accept_header_gets_the_metrics(client: Client, metrics: Metrics, ac
     assert "cycles_reservations_extend_total{" in response.text
 
 
-def test_a_scrape_of_named_samples(client: Client, metrics: Metrics) -> None:
+def test_a_scrape_of_named_samples(client: Client, metrics: LedgerMetrics) -> None:
     metrics.extend("acme", "ACTIVE", "OK")
     metrics.overdraft_incurred("acme")
     query = {"name[]": "cycles_overdraft_incurred_total"}
@@ -192,10 +195,10 @@ def test_a_scrape_of_named_samples(client: Client, metrics: Metrics) -> None:
 
 
 def test_the_exporter_keeps_to_its_registry_when_workers_share_files(
-    client: Client, metrics: Metrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, metrics: LedgerMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    shared = render_registry(tmp_path, metrics)
+    shared = render_registry(tmp_path, metrics.registry)
     mine = CollectorRegistry()
     Counter("mine_total", "", registry=mine).inc()
     assert client(registry=shared).get("/actuator/prometheus?name[]=a").status_code == 200

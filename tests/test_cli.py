@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from redis import Redis
@@ -68,9 +69,12 @@ class TestHelp:
         assert f"\n  {command} " in run("--help").output
         result = run(command, "--help")
         assert result.exit_code == 0
-        assert result.output.startswith(f"Usage: cycles-server {command} [OPTIONS]\n\n  ")
-        for option in main.commands[command].params:
-            assert getattr(option, "help", None), f"{command} {option.name}"
+        assert result.output.startswith(f"Usage: cycles-server {command} [OPTIONS]")
+        for parameter in main.commands[command].params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{command} {parameter.name}"
+            else:
+                assert f"\n  {parameter.name.upper()} is " in result.output
 
 
 class TestSeed:

@@ -15,8 +15,9 @@ from support.server import ADMIN_KEY
 from cycles_server.contract.document import OperationDocument, load_contract
 from cycles_server.contract.resolver import find_handler
 from cycles_server.contract.schemas import SchemaCompiler
+from cycles_server.planes.runtime import RUNTIME
 
-CONTRACT = load_contract()
+CONTRACT = load_contract(RUNTIME.contract)
 OPERATIONS = {
     item[method]["operationId"]: OperationDocument(CONTRACT.document, path, method)
     for path, item in CONTRACT.document["paths"].items()
@@ -33,12 +34,12 @@ def test_it_is_valid_openapi() -> None:
 def test_every_operation_has_a_handler() -> None:
     assert len(OPERATIONS) == 11
     for operation in OPERATIONS.values():
-        assert callable(find_handler(operation.tag, operation.operation_id))
+        assert callable(find_handler(RUNTIME.handlers, operation.tag, operation.operation_id))
 
 
 def test_an_operation_without_a_handler_is_named() -> None:
     with pytest.raises(LookupError, match="launchRocket"):
-        find_handler("Reservations", "launchRocket")
+        find_handler(RUNTIME.handlers, "Reservations", "launchRocket")
 
 
 def test_links_lead_from_a_reserve_to_its_settlement() -> None:

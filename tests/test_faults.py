@@ -20,7 +20,8 @@ from faults.catalogue import (
     load_variants,
 )
 
-from cycles_server.contract.document import RUNTIME_CONTRACT, load_contract
+from cycles_server.contract.document import load_contract
+from cycles_server.planes.runtime import RUNTIME
 from cycles_server.store import scripts
 
 FAULTS = load_faults()
@@ -44,7 +45,7 @@ each_change = pytest.mark.parametrize("change", CHANGES, ids=named)
 @pytest.fixture(scope="module")
 def places() -> set[str]:
     """What a change can name: operations, sections of the introduction, components."""
-    path = REPOSITORY / "openapi" / RUNTIME_CONTRACT
+    path = REPOSITORY / "openapi" / RUNTIME.contract
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     sections = re.findall(r"^#{2,3} (.+)$", document["info"]["description"], re.MULTILINE)
     operations = [

@@ -14,12 +14,12 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cycles_server.monitoring.metrics import Metrics
+from cycles_server.monitoring.metrics import LedgerMetrics
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
-def scrape(metrics: Metrics) -> Samples:
+def scrape(metrics: LedgerMetrics) -> Samples:
     text = generate_latest(metrics.registry).decode()
     samples: Samples = {}
     for family in text_string_to_metric_families(text):
@@ -90,12 +90,6 @@ def scrape(metrics: Metrics) -> Samples:
             1,
         ),
         (
-            lambda m: m.evidence_emit_failed("reserve"),
-            "cycles_evidence_emit_failed_total",
-            {"artifact_type": "reserve"},
-            1,
-        ),
-        (
             lambda m: m.maintenance("sweep", "success", 0.25),
             "cycles_maintenance_runs_total",
             {"job": "sweep", "outcome": "success"},
@@ -127,22 +121,22 @@ def scrape(metrics: Metrics) -> Samples:
     ],
 )
 def test_one_call_moves_one_series(
-    count: Callable[[Metrics], None], name: str, labels: dict[str, str], value: float
+    count: Callable[[LedgerMetrics], None], name: str, labels: dict[str, str], value: float
 ) -> None:
-    metrics = Metrics()
+    metrics = LedgerMetrics()
     count(metrics)
     assert scrape(metrics)[name] == [(labels, value)]
     count(metrics)
     assert scrape(metrics)[name] == [(labels, 2 * value)]
 
-    untagged = Metrics(tenant_label=False)
+    untagged = LedgerMetrics(tenant_label=False)
     count(untagged)
     expected = {label: text for label, text in labels.items() if label != "tenant"}
     assert scrape(untagged)[name] == [(expected, value)]
 
 
 def test_tenants_are_one_series_without_the_label() -> None:
-    metrics = Metrics(tenant_label=False)
+    metrics = LedgerMetrics(tenant_label=False)
     for tenant in ("acme", "globex"):
         metrics.extend(tenant, "ACTIVE", "OK")
         metrics.overdraft_incurred(tenant)
@@ -154,7 +148,7 @@ def test_tenants_are_one_series_without_the_label() -> None:
 
 
 def test_no_created_series() -> None:
-    metrics = Metrics()
+    metrics = LedgerMetrics()
     metrics.extend("acme", "ACTIVE", "OK")
     metrics.request("GET", "/v1/balances", 200, 0.01)
     assert not [name for name in scrape(metrics) if name.endswith("_created")]
@@ -172,14 +166,14 @@ def test_no_created_series() -> None:
     ],
 )
 def test_outcome_of_a_status(status: int, outcome: str) -> None:
-    metrics = Metrics()
+    metrics = LedgerMetrics()
     metrics.request("GET", "UNKNOWN", status, 0.001)
     [(labels, count)] = scrape(metrics)["http_server_requests_seconds_count"]
     assert (labels["status"], labels["outcome"], count) == (str(status), outcome, 1)
 
 
 def test_invented_methods_share_one_series() -> None:
-    metrics = Metrics()
+    metrics = LedgerMetrics()
     for number in range(50):
         metrics.request(f"FOO{number}", "UNKNOWN", 405, 0.001)
     metrics.request("get", "UNKNOWN", 405, 0.001)
@@ -193,12 +187,13 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from prometheus_client import generate_latest
-from cycles_server.monitoring.metrics import Metrics, join_multiprocess, render_registry
+from cycles_server.monitoring.metrics import LedgerMetrics
+from cycles_server.monitoring.workers import join_multiprocess, render_registry
 
 directory = Path(sys.argv[1]) if sys.argv[1] else None
 slot = join_multiprocess(directory)
-metrics = Metrics()
-registry = render_registry(directory, metrics)
+metrics = LedgerMetrics()
+registry = render_registry(directory, metrics.registry)
 print(json.dumps(slot), flush=True)
 for line in sys.stdin:
     command, _, number = line.strip().partition(" ")
@@ -221,7 +216,7 @@ for line in sys.stdin:
 SERVER = """
 import sys
 from pathlib import Path
-from cycles_server.monitoring.metrics import prepare_multiprocess
+from cycles_server.monitoring.workers import prepare_multiprocess
 prepare_multiprocess(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()

@@ -16,6 +16,7 @@ from support.tenants import Tenant
 
 from cycles_server.contract.document import ContractError, load_contract
 from cycles_server.planes.application import create_app
+from cycles_server.planes.runtime import RUNTIME
 from cycles_server.settings import load_settings
 
 WRONG_SUBJECT = '{"tenant":"%s","colour":"blue"}'
@@ -73,7 +74,7 @@ def test_a_wrong_answer(start: StartServer, mode: str) -> None:
 
 def modified(tmp_path: Path, change: Any) -> Path:
     """A copy of the contract with a change."""
-    document = yaml.safe_load(load_contract().text)
+    document = yaml.safe_load(load_contract(RUNTIME.contract).text)
     change(document)
     path = tmp_path / "contract.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -145,7 +146,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
 def complaint(document: Path) -> str:
     """What the start would print instead of starting."""
     with pytest.raises((ContractError, LookupError)) as caught:
-        create_app(load_settings({}), spec=document)
+        create_app(RUNTIME, load_settings({}), spec=document)
     assert type(caught.value) in (ContractError, LookupError)
     return str(caught.value)
 

@@ -10,7 +10,7 @@ from cycles_server.ledger.accounts import Account
 from cycles_server.ledger.ledger import Outcome
 from cycles_server.ledger.refusals import refusal
 from cycles_server.ledger.scopes import Scopes, derive_scopes
-from cycles_server.planes.services import Services
+from cycles_server.planes.runtime import Services
 from cycles_server.refusal import Refusal, forbidden, invalid
 
 

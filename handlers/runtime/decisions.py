@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.planes.services import Services
+from cycles_server.planes.runtime import Services
 
 from ._rules import check_idempotency_header, subject_scopes
 
 
-@confirms_credential
 async def decide(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/decide: 200 with a decision; budget states deny, they are no errors here."""
     check_idempotency_header(exchange)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.planes.services import Services
+from cycles_server.planes.runtime import Services
 from cycles_server.store.layout import new_id
 
 from ._rules import check_idempotency_header, counted, subject_scopes
 
 
-@confirms_credential
 async def create_event(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/events: 201 once every budget of the subject is charged."""
     check_idempotency_header(exchange)

@@ -6,7 +6,7 @@ from cycles_server.evidence.envelopes import read_envelope
 from cycles_server.evidence.jwks import jwk_set
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.http.ratelimit import check_rate
-from cycles_server.planes.services import Services
+from cycles_server.planes.runtime import Services
 from cycles_server.refusal import Refusal
 
 _FOR_EVER = (("cache-control", "public, max-age=31536000, immutable"),)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from cycles_server.auth.confirmation import confirms_credential
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.ledger.audit import NO_AUDIT, operator_release_entry
 from cycles_server.ledger.refusals import refusal
-from cycles_server.planes.services import Services
+from cycles_server.planes.runtime import Services
 from cycles_server.refusal import forbidden
 from cycles_server.reservations.listing import list_page, read_list_query
 from cycles_server.reservations.records import (
@@ -31,7 +30,6 @@ DEFAULT = "DEFAULT"
 UNKNOWN = "UNKNOWN"
 
 
-@confirms_credential
 async def create_reservation(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/reservations: 200, or a refusal that held nothing."""
     body = exchange.body
@@ -52,7 +50,6 @@ async def create_reservation(exchange: Exchange, services: Services) -> Reply:
     return Reply(200, outcome.body)
 
 
-@confirms_credential
 async def commit_reservation(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/reservations/{reservation_id}/commit."""
     check_idempotency_header(exchange)
@@ -69,7 +66,6 @@ async def commit_reservation(exchange: Exchange, services: Services) -> Reply:
     return Reply(200, outcome.body)
 
 
-@confirms_credential
 async def release_reservation(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/reservations/{reservation_id}/release, by the tenant or by the operator."""
     check_idempotency_header(exchange)
@@ -94,7 +90,6 @@ async def release_reservation(exchange: Exchange, services: Services) -> Reply:
     return Reply(200, outcome.body)
 
 
-@confirms_credential
 async def extend_reservation(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/reservations/{reservation_id}/extend."""
     check_idempotency_header(exchange)

@@ -98,7 +98,7 @@ READS = {
     ("reservations", False): "ReservationListResponse",
     ("reservations", True): "ReservationDetail",
 }
-_COMPILER = SchemaCompiler(load_contract().document)
+_COMPILER = SchemaCompiler(load_contract("cycles-protocol-v0.yaml").document)
 _SHAPES: dict[str, Any] = {
     name: _COMPILER.compile({"$ref": f"#/components/schemas/{name}"})
     for name in (*OPERATIONS.values(), *READS.values(), "ErrorResponse")

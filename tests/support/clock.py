@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cycles_server.jobs.sweeper import Sweeper
-from cycles_server.monitoring.metrics import Metrics
+from cycles_server.monitoring.metrics import LedgerMetrics
 from cycles_server.store import scripts, store
 from cycles_server.store.keys import Keys
 from cycles_server.store.link import Argument, Reply
@@ -92,7 +92,7 @@ def sweep(redis_url: str) -> int:
     async def run() -> int:
         one = _ClockedStore(redis_url, keys=Keys(), timeout_ms=5000)
         try:
-            return await Sweeper(one, Metrics()).sweep()
+            return await Sweeper(one, LedgerMetrics()).sweep()
         finally:
             await one.close()
 

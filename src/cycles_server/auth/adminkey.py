@@ -28,6 +28,9 @@ class AdminKey:
             raise unauthorized()
         return principal
 
+    def close(self) -> None:
+        """Holds nothing."""
+
     def _check(self, secret: str) -> Principal | None:
         return _OPERATOR if self.matches(secret.encode()) else None
 

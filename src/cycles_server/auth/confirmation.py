@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-CREDENTIAL_IN_SCRIPT = "credential_in_script"
-
-_Handler = TypeVar("_Handler", bound=Callable[..., Any])
-
 
 class StaleCredential(Exception):
     """A ledger script found that the caller's key or tenant record has changed since it was
     read; nothing was done."""
-
-
-def confirms_credential(handler: _Handler) -> _Handler:
-    """Marks a handler whose ledger script confirms the caller's key in the same step.
-
-    Such an operation needs no read of the key beforehand; one that ends before its script has
-    run (a bad body, say) is confirmed before the caller is told.
-    """
-    setattr(handler, CREDENTIAL_IN_SCRIPT, True)
-    return handler

@@ -22,15 +22,19 @@ from cycles_server.contract.document import ContractError
 from cycles_server.http.connection import ConnectionLimits, Connections
 from cycles_server.http.framing import HeadLimits
 from cycles_server.monitoring.logs import configure_logging
-from cycles_server.monitoring.metrics import prepare_multiprocess
 from cycles_server.monitoring.probe import StoreProbe
+from cycles_server.monitoring.workers import prepare_multiprocess
 from cycles_server.planes.application import create_app
+from cycles_server.planes.catalogue import DEFAULT, PLANES
+from cycles_server.planes.plane import Plane
 from cycles_server.settings import SettingError, Settings, load_settings
 
 logger = logging.getLogger(__name__)
 
 METRICS_DIRECTORY = "CYCLES_METRICS_DIRECTORY"
 """Tells the workers of one server where they count together."""
+PLANE = "CYCLES_PLANE"
+"""Tells the workers of one server which plane it is."""
 _BACKLOG = 4096
 _OPEN_FILES = 65_536
 _FILES_OF_ITS_OWN = 128  # the store, the log, the loop, what a page of metrics reads
@@ -38,6 +42,7 @@ _NEWCOMERS = 1024
 
 
 @click.command()
+@click.argument("plane", type=click.Choice(list(PLANES)), default=DEFAULT.name, metavar="PLANE")
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; SERVER_PORT or 7878.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
@@ -46,10 +51,14 @@ _NEWCOMERS = 1024
     type=click.Path(path_type=Path),
     help="Serve this contract document instead of the bundled one.",
 )
-def serve(host: str, port: int | None, workers: int | None, spec: Path | None) -> None:
-    """Serve the Cycles runtime API from the configured Redis."""
+def serve(plane: str, host: str, port: int | None, workers: int | None, spec: Path | None) -> None:
+    """Serve a plane of the Cycles API from the configured Redis.
+
+    PLANE is runtime, unless said otherwise.
+    """
     settings = settings_or_exit()
     run_server(
+        PLANES[plane],
         settings,
         host=host,
         port=port or settings.server_port,
@@ -67,9 +76,18 @@ def settings_or_exit() -> Settings:
 
 
 def run_server(
-    settings: Settings, *, host: str, port: int, workers: int = 1, spec: Path | None = None
+    plane: Plane,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    workers: int = 1,
+    spec: Path | None = None,
 ) -> None:
     """Serve until told to stop.
+
+    Args:
+        plane: with several workers, one of the catalogue.
 
     Raises:
         click.ClickException: the port is taken, the contract cannot be served, or the store
@@ -96,11 +114,12 @@ def run_server(
     }
     try:
         if workers == 1:
-            config = uvicorn.Config(create_app(settings, spec=spec), **options)  # type: ignore[arg-type]
+            app = create_app(plane, settings, spec=spec)
+            config = uvicorn.Config(app, **options)  # type: ignore[arg-type]
             uvicorn.Server(config).run(sockets=[listener])
             return
         # What would stop a worker at its start is better said once, here.
-        create_app(settings, spec=spec)
+        create_app(plane, settings, spec=spec)
     except (ContractError, LookupError) as error:
         listener.close()
         raise fatal(str(error)) from None
@@ -114,6 +133,7 @@ def run_server(
     with shared as directory:
         prepare_multiprocess(Path(directory))
         os.environ[METRICS_DIRECTORY] = directory
+        os.environ[PLANE] = plane.name
         config = uvicorn.Config(
             "cycles_server.cli.serve:worker",
             factory=True,
@@ -172,6 +192,7 @@ def worker() -> object:
     _end_with_parent()
     settings = load_settings()
     return create_app(
+        PLANES[os.environ[PLANE]],
         settings,
         spec=Path(settings.cycles_spec) if settings.cycles_spec else None,
         metrics_directory=Path(os.environ[METRICS_DIRECTORY]),

@@ -17,6 +17,7 @@ from cycles_server.embedded.store import (
     EmbeddedRedis,
     redis_configured,
 )
+from cycles_server.planes.catalogue import DEFAULT
 
 
 @click.command()
@@ -67,6 +68,7 @@ def up(host: str, port: int | None, data_dir: Path, fsync: str, workers: int | N
 def _serve(host: str, port: int, workers: int | None) -> None:
     settings = settings_or_exit()
     run_server(
+        DEFAULT,
         settings,
         host=host,
         port=port,

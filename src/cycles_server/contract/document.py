@@ -12,7 +12,6 @@ import yaml
 from connexion.spec import OpenAPISpecification
 from openapi_spec_validator import validate
 
-RUNTIME_CONTRACT = "cycles-protocol-v0.yaml"
 _MESSAGE_LENGTH = 240
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
@@ -49,28 +48,53 @@ class Contract:
     def version(self) -> str:
         return str(self.document["info"]["version"])
 
+    @property
+    def error_codes(self) -> frozenset[str]:
+        """Every code that an ErrorResponse may carry."""
+        schemas = self.document.get("components", {}).get("schemas", {})
+        return frozenset(schemas.get("ErrorCode", {}).get("enum", ()))
+
     def specification(self) -> OpenAPI31Specification:
         """A copy for Connexion, which changes what it gets."""
         return OpenAPI31Specification(copy.deepcopy(self.document))
 
 
-def load_contract(path: Path | None = None) -> Contract:
-    """Read and validate a contract; the bundled runtime contract by default.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML takes a member twice without a word, the last one counts: not here."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_contract(place: str | Path) -> Contract:
+    """Read and validate a contract.
+
+    Args:
+        place: the name of a document that is built in, or the path of one.
 
     Raises:
         ContractError: with one line that says what is wrong.
     """
-    source = files("cycles_server.openapi").joinpath(RUNTIME_CONTRACT) if path is None else path
+    source = place if isinstance(place, Path) else files("cycles_server.openapi") / place
     try:
         text = source.read_bytes()
     except OSError as error:
-        raise ContractError(f"cannot read the contract {path}: {error.strerror}") from None
+        raise ContractError(f"cannot read the contract {place}: {error.strerror}") from None
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise ContractError(f"{source}{line}: not valid YAML") from None
+        twice = isinstance(error, yaml.constructor.ConstructorError)
+        why = getattr(error, "problem", None) if twice else None
+        raise ContractError(f"{source}{line}: {why or 'not valid YAML'}") from None
     if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3.1"):
         raise ContractError(f"{source}: not an OpenAPI 3.1 document")
     try:

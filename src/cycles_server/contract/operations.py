@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from connexion.apps.asynchronous import AsyncApi, AsyncASGIApp
 
 from cycles_server.http.exchange import Exchange, Reply, exchange_of
-from cycles_server.planes.services import Services
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
     from starlette.types import Receive, Scope, Send
 
-Handler = Callable[[Exchange, Services], Awaitable[Reply]]
+Handler = Callable[[Exchange, Any], Awaitable[Reply]]
+"""Gets the exchange and its plane's services."""
 
 
 class CompiledOperation:
@@ -22,7 +22,7 @@ class CompiledOperation:
 
     __slots__ = ("_handler", "_services")
 
-    def __init__(self, handler: Handler, services: Services) -> None:
+    def __init__(self, handler: Handler, services: Any) -> None:
         self._handler = handler
         self._services = services
 
@@ -32,7 +32,7 @@ class CompiledOperation:
 
 
 class CompiledOperationAPI(AsyncApi):  # type: ignore[misc]
-    def __init__(self, *args: Any, services: Services, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, services: Any, **kwargs: Any) -> None:
         self.services = services
         super().__init__(*args, **kwargs)
 

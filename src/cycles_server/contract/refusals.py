@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 from cycles_server.http.exchange import Exchange
-from cycles_server.http.problems import STATUS_OF, Headers, Problem
+from cycles_server.http.problems import Headers, Problem
 from cycles_server.refusal import Refusal
 from cycles_server.store.errors import StoreCorrupt, StoreError, StoreRefused
 
@@ -16,17 +17,29 @@ STORE_RETRY_S = 1
 """What a client is told to wait when the store is away."""
 
 
-def problem_of(error: Problem | Refusal | StoreError, exchange: Exchange) -> Problem:
-    """The problem that an exchange ends in; a failure of the store is logged on the way."""
+def problem_of(
+    error: Problem | Refusal | StoreError, exchange: Exchange, statuses: Mapping[str, int]
+) -> Problem:
+    """The problem that an exchange ends in; a failure of the store is logged on the way.
+
+    Args:
+        statuses: the status of each error code, as the plane's contract has it.
+    """
     if isinstance(error, Problem):
         return error
     if isinstance(error, Refusal):
+        status = statuses[error.code]
         return Problem(
-            error.code, error.message, details=error.details, headers=_waiting_headers(error)
+            error.code,
+            error.message,
+            details=error.details,
+            status=status,
+            headers=_waiting_headers(status, error.retry_after_s),
         )
     what, message, retry_after_s = _store_failure(error)
     logger.error("%s: %s", what, error, extra=exchange.ids)
-    return problem_of(Refusal("INTERNAL_ERROR", message, retry_after_s=retry_after_s), exchange)
+    refusal = Refusal("INTERNAL_ERROR", message, retry_after_s=retry_after_s)
+    return problem_of(refusal, exchange, statuses)
 
 
 def _store_failure(error: StoreError) -> tuple[str, str, int | None]:
@@ -44,11 +57,10 @@ def _store_failure(error: StoreError) -> tuple[str, str, int | None]:
     return "store failed", message, STORE_RETRY_S
 
 
-def _waiting_headers(refusal: Refusal) -> Headers:
-    seconds = refusal.retry_after_s
+def _waiting_headers(status: int, seconds: int | None) -> Headers:
     if seconds is None:
         return ()
     headers: Headers = (("retry-after", str(seconds)),)
-    if STATUS_OF[refusal.code] == 429:
+    if status == 429:
         headers += (("x-ratelimit-reset", str(int(time.time()) + seconds)),)
     return headers

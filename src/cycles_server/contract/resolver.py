@@ -11,26 +11,31 @@ from connexion.resolver import Resolution, Resolver
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
 
-HANDLERS = "cycles_server.handlers.runtime"
-
 
 class HandlerResolver(Resolver):  # type: ignore[misc]
-    """``Reservations`` / ``createReservation`` →
-    ``cycles_server.handlers.runtime.reservations.create_reservation``."""
+    """``Reservations`` / ``createReservation`` → ``{package}.reservations.create_reservation``.
+
+    Args:
+        package: the handlers of one plane. Two planes may each have an operation of one name.
+    """
+
+    def __init__(self, package: str) -> None:
+        super().__init__()
+        self._package = package
 
     def resolve(self, operation: AbstractOperation) -> Resolution:
         tag = operation._operation["tags"][0]
-        function = find_handler(tag, operation.operation_id)
+        function = find_handler(self._package, tag, operation.operation_id)
         return Resolution(function, operation.operation_id)
 
 
-def find_handler(tag: str, operation_id: str) -> Any:
+def find_handler(package: str, tag: str, operation_id: str) -> Any:
     """The handler function of an operation.
 
     Raises:
         LookupError: no module for the tag, or no function for the operationId.
     """
-    module_name = f"{HANDLERS}.{inflection.underscore(tag.replace(' ', '_'))}"
+    module_name = f"{package}.{inflection.underscore(tag.replace(' ', '_'))}"
     name = inflection.underscore(operation_id)
     try:
         return getattr(import_module(module_name), name)

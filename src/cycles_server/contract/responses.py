@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from connexion.middleware.response_validation import (
@@ -41,7 +41,9 @@ class CompiledResponses:
         *,
         mode: str,
         on_violation: Callable[[str, int], None],
+        statuses: Mapping[str, int],
     ) -> None:
+        self._statuses = statuses
         self._next = next_app
         self._operation_id = operation.operation_id
         self._mode = mode
@@ -66,7 +68,7 @@ class CompiledResponses:
         try:
             await self._next(scope, receive, send)
         except (Problem, Refusal, StoreError) as error:
-            exchange.reply = exchange.error_reply(problem_of(error, exchange))
+            exchange.reply = exchange.error_reply(problem_of(error, exchange, self._statuses))
         if self._mode != "off":
             self._check(exchange)
 
@@ -79,9 +81,14 @@ class CompiledResponses:
         except LookupError:
             where, why = "status", f"{reply.status} is not declared"
         else:
-            if schema is None or schema.is_valid(reply.body):
+            if schema is None:
+                if reply.is_empty:
+                    return
+                where, why = "body", "none is declared for this status"
+            elif schema.is_valid(reply.body):
                 return
-            where, why = schema.violation(reply.body)
+            else:
+                where, why = schema.violation(reply.body)
         self._on_violation(self._operation_id, reply.status)
         logger.error(
             "answer against the contract: %s %d: %s: %s",
@@ -108,8 +115,14 @@ class CompiledResponseAPI(ResponseValidationAPI):  # type: ignore[misc]
     """Connexion's response validation, compiled for each operation."""
 
     def __init__(
-        self, *args: Any, mode: str, on_violation: Callable[[str, int], None], **kwargs: Any
+        self,
+        *args: Any,
+        mode: str,
+        on_violation: Callable[[str, int], None],
+        statuses: Mapping[str, int],
+        **kwargs: Any,
     ) -> None:
+        self.statuses = statuses
         self.mode = mode
         self.on_violation = on_violation
         self.compiler = SchemaCompiler(args[0].raw)
@@ -123,6 +136,7 @@ class CompiledResponseAPI(ResponseValidationAPI):  # type: ignore[misc]
             self.compiler,
             mode=self.mode,
             on_violation=self.on_violation,
+            statuses=self.statuses,
         )
 
 

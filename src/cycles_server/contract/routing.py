@@ -42,18 +42,25 @@ class _Path:
 class ContractRouter(SpecMiddleware):  # type: ignore[misc]
     """Finds the operation and leaves it in the scope for Connexion's other middlewares.
 
-    A path matches exactly or not at all: no redirect to a path with or without a slash.
+    A path matches exactly or not at all: no redirect to a path with or without a slash. One that
+    is declared twice stops the start (ValueError).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._exact: dict[str, _Path] = {}
         self._templates: list[tuple[re.Pattern[str], _Path]] = []
+        self._shapes: dict[str, str] = {}
 
     def add_api(self, specification: Specification, base_path: str | None = None, **_: Any) -> None:
         base = specification.base_path if base_path is None else base_path
         for template, item in specification["paths"].items():
             path = _Path(base + template)
+            # Two templates that differ in the names of their parameters are one path.
+            shape = _PARAMETER.sub("{}", path.template)
+            if shape in self._shapes:
+                raise ValueError(f"{path.template} is the same path as {self._shapes[shape]}")
+            self._shapes[shape] = path.template
             for method, operation in item.items():
                 if isinstance(operation, dict) and "operationId" in operation:
                     path.operations[method.upper()] = {

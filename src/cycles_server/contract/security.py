@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from connexion.middleware.security import SecurityAPI, SecurityMiddleware
 
-from cycles_server.auth.confirmation import CREDENTIAL_IN_SCRIPT, StaleCredential
-from cycles_server.auth.permissions import require
+from cycles_server.auth.access import PUBLIC, Access, require
+from cycles_server.auth.confirmation import StaleCredential
 from cycles_server.auth.principal import Principal
 from cycles_server.http.exchange import Exchange, exchange_of
 from cycles_server.http.problems import Problem
@@ -30,7 +31,11 @@ class Authenticator(Protocol):
         """The principal of a secret verified before, not confirmed now."""
 
     async def authenticate(self, secret: str) -> Principal:
-        """The principal of a secret by the records as they are now. Raises: Problem 401."""
+        """The principal of a secret by the records as they are now. Raises: Refusal
+        UNAUTHORIZED."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
 
 
 class CompiledSecurity:
@@ -39,15 +44,13 @@ class CompiledSecurity:
     def __init__(
         self,
         next_app: ASGIApp,
-        operation_id: str,
-        authenticators: list[Authenticator],
-        *,
-        in_script: bool,
+        access: Access,
+        authenticators: Sequence[Authenticator],
     ) -> None:
         self._next = next_app
-        self._operation_id = operation_id
+        self._access = access
         self._authenticators = authenticators
-        self._in_script = in_script
+        self._in_script = access.confirmed_by_script
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
@@ -60,7 +63,7 @@ class CompiledSecurity:
             exchange.principal = principal
             exchange.tenant = principal.tenant
             try:
-                require(self._operation_id, principal)
+                require(self._access, principal)
                 await self._next(scope, receive, send)
                 return
             except StaleCredential:
@@ -85,15 +88,38 @@ class CompiledSecurity:
 
 
 class CompiledSecurityAPI(SecurityAPI):  # type: ignore[misc]
-    """Connexion's security, compiled for each operation from its requirements."""
+    """Connexion's security, compiled for each operation from its requirements.
 
-    def __init__(self, *args: Any, authenticators: list[Authenticator], **kwargs: Any) -> None:
+    Closed by default: an operation that the table does not know, or whose place in it contradicts
+    the contract, cannot be served (ValueError).
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        access: Mapping[str, Access],
+        authenticators: Sequence[Authenticator],
+        **kwargs: Any,
+    ) -> None:
+        self.access = access
         self.authenticators = authenticators
         super().__init__(*args, **kwargs)
 
     def make_operation(self, operation: AbstractOperation) -> Any:
-        if not operation.security:
+        operation_id = operation.operation_id
+        access = self.access.get(operation_id)
+        if access is None:
+            raise ValueError(f"{operation_id}: nobody has declared who may call it")
+        public = access is PUBLIC
+        if public == bool(operation.security):
+            raise ValueError(
+                f"{operation_id}: {'public' if public else 'closed'} in the table of this plane, "
+                "not so in the contract"
+            )
+        if public:
             return self.next_app
+        if any(len(requirement) != 1 for requirement in operation.security):
+            raise ValueError(f"{operation_id}: more than one security scheme at a time")
         headers = {
             self._header(operation, scheme)
             for requirement in operation.security
@@ -102,13 +128,8 @@ class CompiledSecurityAPI(SecurityAPI):  # type: ignore[misc]
         # In the order they are configured: the operator's key, where it counts, decides.
         accepted = [item for item in self.authenticators if item.header in headers]
         if len(accepted) != len(headers):
-            raise ValueError(f"{operation.operation_id}: a security scheme has no authenticator")
-        return CompiledSecurity(
-            self.next_app,
-            operation.operation_id,
-            accepted,
-            in_script=getattr(operation.function, CREDENTIAL_IN_SCRIPT, False),
-        )
+            raise ValueError(f"{operation_id}: a security scheme has no authenticator")
+        return CompiledSecurity(self.next_app, access, accepted)
 
     @staticmethod
     def _header(operation: AbstractOperation, name: str) -> bytes:

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# No limit is set on authenticated operations; the reference says so with these two values.
-_NO_LIMIT = [(b"x-ratelimit-remaining", b"-1"), (b"x-ratelimit-reset", b"0")]
+AnswerHeaders = Callable[[Exchange, Reply], list[tuple[bytes, bytes]]]
+"""What a plane adds to the headers of an answer."""
+
 _JSON = (b"content-type", b"application/json")
+_BODILESS = (204, 304)
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Pages beside the protocol plane.
+    """Pages beside the contract.
 
     Attributes:
         prefix: what their paths begin with.
@@ -41,14 +43,23 @@ class Mount:
 
 
 class Edge:
-    """Serves the protocol plane, and beside it pages under prefixes of their own.
+    """Serves a contract, and beside it pages under prefixes of their own.
 
     Args:
-        app: the protocol plane; it leaves its answer in ``exchange.reply``.
+        app: the contract's operations; it leaves its answer in ``exchange.reply``.
         mounts: the first one whose prefix fits answers.
+        answer_headers: what every answer carries beside the ids.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, mounts: Sequence[Mount] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        mounts: Sequence[Mount],
+        *,
+        answer_headers: AnswerHeaders,
+    ) -> None:
+        self._answer_headers = answer_headers
         self._app = app
         self._metrics = metrics
         self._mounts = tuple(mounts)
@@ -73,11 +84,11 @@ class Edge:
             exchange.reply = exchange.error_reply(_failure())
         reply = exchange.reply or exchange.error_reply(_failure())
         try:
-            body = write_json(reply.body) if reply.raw is None else reply.raw
+            body = _written(reply)
         except TypeError:  # a number that no answer of the contract can hold
             self._log_failure(exchange)
             reply = exchange.error_reply(_failure())
-            body = write_json(reply.body)
+            body = _written(reply)
         await self._send(exchange, reply, body, send)
         elapsed = time.perf_counter() - exchange.started
         self._metrics.request(exchange.method, exchange.route, reply.status, elapsed)
@@ -87,8 +98,7 @@ class Edge:
         exchange.route = mount.route
         exchange.reply = await mount.answer(exchange)
 
-    @staticmethod
-    async def _send(exchange: Exchange, reply: Reply, body: bytes, send: Send) -> None:
+    async def _send(self, exchange: Exchange, reply: Reply, body: bytes, send: Send) -> None:
         media_type = reply.media_type
         headers = [
             _JSON if media_type == "application/json" else (b"content-type", media_type.encode()),
@@ -96,11 +106,10 @@ class Edge:
             (b"x-request-id", exchange.request_id.encode()),
             (b"x-cycles-trace-id", exchange.trace_id.encode()),
         ]
-        # A key that was good before, and no longer is, leaves its principal in the exchange.
-        if exchange.principal is not None and reply.status != 401:
-            if exchange.tenant is not None:
-                headers.append((b"x-cycles-tenant", exchange.tenant.encode()))
-            headers += _NO_LIMIT
+        if reply.is_empty:
+            # Nothing has no type; and a length is forbidden where there never is a body.
+            del headers[0 : 2 if reply.status in _BODILESS else 1]
+        headers += self._answer_headers(exchange, reply)
         if reply.headers:
             headers += header_lines(reply.headers)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -117,6 +126,13 @@ class Edge:
             exchange.route,
             extra=exchange.ids,
         )
+
+
+def _written(reply: Reply) -> bytes:
+    """Raises: TypeError for a number that no answer of the contract can hold."""
+    if reply.raw is not None:
+        return reply.raw
+    return b"" if reply.body is None else write_json(reply.body)
 
 
 def _failure() -> Problem:

@@ -22,14 +22,15 @@ READS = ("GET", "HEAD")
 
 
 class Reply:
-    """A status, a JSON body (or one already written, of any media type), and headers of its own."""
+    """A status, a JSON body (or one already written, of any media type; or none), and headers of
+    its own."""
 
     __slots__ = ("body", "headers", "media_type", "raw", "status")
 
     def __init__(
         self,
         status: int,
-        body: Any,
+        body: Any = None,
         *,
         headers: Headers = (),
         raw: bytes | None = None,
@@ -40,6 +41,11 @@ class Reply:
         self.headers = headers
         self.raw = raw
         self.media_type = media_type
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no body at all: no answer is JSON's ``null``."""
+        return self.body is None and self.raw is None
 
 
 class Exchange:

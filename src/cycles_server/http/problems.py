@@ -1,30 +1,19 @@
-"""Everything that can go wrong in an exchange, as one exception with the contract's codes."""
+"""What can go wrong with HTTP itself, as one exception with the contract's codes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Error codes (components.schemas.ErrorCode) and the status each is answered with.
 STATUS_OF = {
     "INVALID_REQUEST": 400,
     "UNAUTHORIZED": 401,
     "FORBIDDEN": 403,
     "NOT_FOUND": 404,
-    "BUDGET_EXCEEDED": 409,
-    "BUDGET_FROZEN": 409,
-    "BUDGET_CLOSED": 409,
-    "RESERVATION_EXPIRED": 410,
-    "RESERVATION_FINALIZED": 409,
-    "IDEMPOTENCY_MISMATCH": 409,
-    "UNIT_MISMATCH": 400,
-    "OVERDRAFT_LIMIT_EXCEEDED": 409,
-    "DEBT_OUTSTANDING": 409,
-    "MAX_EXTENSIONS_EXCEEDED": 409,
     "LIMIT_EXCEEDED": 429,
-    "TENANT_CLOSED": 409,
     "INTERNAL_ERROR": 500,
 }
+"""The codes that every plane's contract has; the others are in the plane's own table."""
 
 Headers = tuple[tuple[str, str], ...]
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
-from cycles_server.jobs.audit_retention import prune_audit
-from cycles_server.jobs.index_repair import prune_index, repair_index
 from cycles_server.jobs.lease import Lease
-from cycles_server.jobs.sweeper import Sweeper
-from cycles_server.jobs.timetable import NEVER, Pause, at, every
-from cycles_server.planes.services import Services
+from cycles_server.jobs.timetable import Pause
+from cycles_server.monitoring.metrics import Metrics
 from cycles_server.store.errors import StoreError
+from cycles_server.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -22,36 +20,34 @@ Work = Callable[[], Awaitable[int]]
 """A job: does what there is to do and tells how much that was."""
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A background job.
+
+    Attributes:
+        name: of its lease and in its metrics.
+        pause: how long to wait for the next run; None if it never runs.
+    """
+
+    name: str
+    work: Work
+    pause: Pause | None
+
+
 class Scheduler:
     """Runs each job at its times, under a lease that only one process holds."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, store: Store, metrics: Metrics, *, lease_ttl_ms: int, renew_ms: int) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._lease_ttl_ms = lease_ttl_ms
+        self._renew_ms = renew_ms
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        settings = self._services.settings
-        store = self._services.store
-        sweeper = Sweeper(store, self._services.metrics)
-        self._run("expiry", sweeper.sweep, every(settings.cycles_expiry_interval_ms))
-        self._run(
-            "reservation-index-repair",
-            partial(repair_index, store),
-            every(
-                settings.reservation_created_at_index_repair_interval_ms,
-                after_failure_ms=settings.reservation_created_at_index_failure_backoff_ms,
-            ),
-        )
-        self._run_at(
-            "reservation-index-prune",
-            partial(prune_index, store),
-            settings.reservation_created_at_index_sweep_cron,
-        )
-        self._run_at(
-            "audit-prune",
-            partial(prune_audit, store, settings.audit_retention_days),
-            settings.audit_sweep_cron,
-        )
+    def start(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.pause is not None:
+                self._tasks.append(asyncio.create_task(self._repeat(job, job.pause)))
 
     async def stop(self) -> None:
         """Let no job go on; each step of a job is whole, so none is half done."""
@@ -59,38 +55,21 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _run(self, job: str, work: Work, pause: Pause, first_after_s: float = 0) -> None:
-        settings = self._services.settings
-        lease = Lease(
-            self._services.store,
-            job,
-            ttl_ms=settings.cycles_maintenance_lease_ttl_ms,
-            renew_ms=settings.cycles_maintenance_renew_interval_ms,
-        )
-        repeated = self._repeat(job, lease, work, pause, first_after_s)
-        self._tasks.append(asyncio.create_task(repeated))
-
-    def _run_at(self, job: str, work: Work, cron: str) -> None:
-        if cron != NEVER:
-            pause = at(cron)
-            self._run(job, work, pause, first_after_s=pause(True))
-
-    async def _repeat(
-        self, job: str, lease: Lease, work: Work, pause: Pause, first_after_s: float
-    ) -> None:
-        await asyncio.sleep(first_after_s)
+    async def _repeat(self, job: Job, pause: Pause) -> None:
+        lease = Lease(self._store, job.name, ttl_ms=self._lease_ttl_ms, renew_ms=self._renew_ms)
+        await asyncio.sleep(pause.first_s)
         while True:
             started = time.perf_counter()
             outcome = "failed"
             try:
                 async with lease.held() as held:
-                    done = await work() if held else 0
+                    done = await job.work() if held else 0
                 outcome = "success" if held else "skipped_locked"
                 if done:
-                    logger.info("%s: %d done", job, done)
+                    logger.info("%s: %d done", job.name, done)
             except StoreError as error:
-                logger.warning("%s failed: %s", job, error)
+                logger.warning("%s failed: %s", job.name, error)
             except Exception:
-                logger.exception("%s failed", job)
-            self._services.metrics.maintenance(job, outcome, time.perf_counter() - started)
-            await asyncio.sleep(pause(outcome != "failed"))
+                logger.exception("%s failed", job.name)
+            self._metrics.maintenance(job.name, outcome, time.perf_counter() - started)
+            await asyncio.sleep(pause.next_s(outcome != "failed"))

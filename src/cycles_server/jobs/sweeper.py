@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cycles_server.monitoring.metrics import Metrics
+from cycles_server.monitoring.metrics import LedgerMetrics
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import BucketKeys
 from cycles_server.store.store import Store
@@ -33,7 +33,7 @@ EXPIRED, WAITING, GONE = "EXPIRED", "WAITING", "GONE"
 class Sweeper:
     """Expires what is past its expiry and grace; sets aside what cannot be understood."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: LedgerMetrics) -> None:
         self._store = store
         self._metrics = metrics
         # What could not be settled in this sweep and in the one before: told once.

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cronsim import CronSim
 
 NEVER = "-"
 
-Pause = Callable[[bool], float]
-"""Seconds until the next run, told whether the last one went well."""
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long to wait, in seconds.
+
+    Attributes:
+        first_s: for the first run.
+        next_s: for the next one, told whether the last one went well.
+    """
+
+    first_s: float
+    next_s: Callable[[bool], float]
 
 
 def every(interval_ms: int, after_failure_ms: int | None = None) -> Pause:
-    """A pause of the same length between two runs; another one after a failure, if given."""
+    """At once, then with a pause of the same length between two runs; another one after a
+    failure, if given."""
     failure_ms = interval_ms if after_failure_ms is None else after_failure_ms
-    return lambda went_well: (interval_ms if went_well else failure_ms) / 1000
+    return Pause(0, lambda went_well: (interval_ms if went_well else failure_ms) / 1000)
 
 
-def at(cron: str) -> Pause:
-    """The times of a cron expression in UTC: six fields, seconds first.
+def at(cron: str) -> Pause | None:
+    """The times of a cron expression in UTC: six fields, seconds first; None for ``-``, never.
 
     Raises:
         ValueError: not such an expression.
     """
+    if cron == NEVER:
+        return None
     parse_cron(cron)
 
-    def pause(_: bool) -> float:
+    def seconds(_: bool) -> float:
         now = datetime.now(UTC)
         return (next(CronSim(_plain(cron), now)) - now).total_seconds()
 
-    return pause
+    return Pause(seconds(True), seconds)
 
 
 def parse_cron(cron: str) -> None:

@@ -1,1 +1,1 @@
-"""What each plane is made of, and the application that serves it."""
+"""Planes: what each is made of, and the application that serves one."""

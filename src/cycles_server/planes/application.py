@@ -1,4 +1,4 @@
-"""The application: a contract, the engine that serves it, and the operations plane beside it."""
+"""The application of a plane: its contract, the engine that serves it, and the pages beside it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from starlette.middleware.cors import CORSMiddleware
+
 from cycles_server import __version__
-from cycles_server.auth.adminkey import AdminKey
-from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.document import Contract, load_contract
-from cycles_server.contract.engine import ProtocolPlane
+from cycles_server.contract.engine import ContractApp
 from cycles_server.http.crowd import LIVENESS_PATH
 from cycles_server.http.edge import Edge, Mount
 from cycles_server.jobs.scheduler import Scheduler
-from cycles_server.ledger.accounts import Accounts
-from cycles_server.ledger.ledger import Ledger
 from cycles_server.monitoring.actuator import create_actuator
 from cycles_server.monitoring.docs import DOCUMENT_PATH, PAGES_PATH, Docs
 from cycles_server.monitoring.liveness import liveness
-from cycles_server.monitoring.metrics import Metrics, join_multiprocess, render_registry
+from cycles_server.monitoring.metrics import Metrics
 from cycles_server.monitoring.probe import StoreProbe
+from cycles_server.monitoring.workers import join_multiprocess, render_registry
 from cycles_server.monitoring.wsgi import ThreadedPages
-from cycles_server.planes.services import Services
+from cycles_server.planes.plane import Plane
 from cycles_server.settings import Settings
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import LAYOUTS
@@ -40,40 +39,44 @@ _PAGES_THREADS = 2
 
 
 def create_app(
-    settings: Settings, *, spec: Path | None = None, metrics_directory: Path | None = None
+    plane: Plane,
+    settings: Settings,
+    *,
+    spec: Path | None = None,
+    metrics_directory: Path | None = None,
 ) -> ASGIApp:
     """The ASGI application of one worker process.
 
     Args:
+        settings: of the plane's own class.
         spec: another contract document to serve (same operations).
         metrics_directory: where several workers count together.
 
     Raises:
-        ContractError: the contract cannot be served.
+        ContractError: the contract cannot be served, or nobody has declared who may call one of
+            its operations.
         LookupError: an operation of the contract has no handler.
     """
-    contract = load_contract(spec)
+    contract = load_contract(plane.contract if spec is None else spec)
     join_multiprocess(metrics_directory)
-    metrics = Metrics(tenant_label=settings.cycles_metrics_tenant_tag_enabled)
+    metrics = plane.metrics(settings)
     store = Store(
         settings.redis_connection_url,
         keys=Keys(LAYOUTS[settings.cycles_key_layout]()),
         timeout_ms=settings.redis_pool_max_wait_ms,
     )
-    accounts = Accounts(store)
-    services = Services(
-        settings=settings,
-        store=store,
-        accounts=accounts,
-        ledger=Ledger(store, accounts, reference_replays=settings.cycles_reference_replays),
-        metrics=metrics,
-    )
-    api_keys = ApiKeys(store)
+    services = plane.services(settings, store, metrics)
+    authenticators = plane.authenticators(settings, store)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
-        scheduler = Scheduler(services)
-        scheduler.start()
+        scheduler = Scheduler(
+            store,
+            metrics,
+            lease_ttl_ms=settings.cycles_maintenance_lease_ttl_ms,
+            renew_ms=settings.cycles_maintenance_renew_interval_ms,
+        )
+        scheduler.start(plane.jobs(services))
         # What lives now lives as long as the process: no collection needs to walk it again.
         gc.collect()
         gc.freeze()
@@ -83,22 +86,44 @@ def create_app(
             yield
         finally:
             await scheduler.stop()
-            api_keys.close()
+            for authenticator in authenticators:
+                authenticator.close()
             await store.close()
 
-    protocol = ProtocolPlane(services, lifespan=lifespan)
-    protocol.add_contract(contract, authenticators=[AdminKey(settings.admin_api_key), api_keys])
-    protocol.build()
-    mounts = operations_plane(contract, settings, metrics, metrics_directory)
-    return Edge(protocol, metrics, mounts)
+    app: ASGIApp = Edge(
+        ContractApp(
+            contract,
+            handlers=plane.handlers,
+            services=services,
+            access=plane.access,
+            authenticators=authenticators,
+            statuses=plane.statuses,
+            settings=settings,
+            on_violation=metrics.response_violation,
+            lifespan=lifespan,
+        ),
+        metrics,
+        _pages(contract, settings, metrics, metrics_directory),
+        answer_headers=plane.answer_headers,
+    )
+    cors = plane.cors(settings)
+    if cors is not None:
+        app = CORSMiddleware(
+            app,
+            allow_origins=[cors.origin],
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=cors.exposed,
+        )
+    return app
 
 
-def operations_plane(
+def _pages(
     contract: Contract, settings: Settings, metrics: Metrics, metrics_directory: Path | None
 ) -> list[Mount]:
     """Health, info, metrics and docs: what is served beside the contract."""
     flask = create_actuator(
-        registry=render_registry(metrics_directory, metrics),
+        registry=render_registry(metrics_directory, metrics.registry),
         admin_key=settings.admin_api_key,
         ping=StoreProbe(settings.redis_connection_url).check,
         info={

@@ -1,0 +1,9 @@
+"""Every plane, by the name that the command line takes."""
+
+from __future__ import annotations
+
+from cycles_server.planes.plane import Plane
+from cycles_server.planes.runtime import RUNTIME
+
+PLANES: dict[str, Plane] = {plane.name: plane for plane in (RUNTIME,)}
+DEFAULT = RUNTIME

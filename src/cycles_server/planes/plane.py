@@ -1,0 +1,67 @@
+"""A plane: one contract, and what answers it.
+
+Everything that differs between two planes is here; the engine, the edge, the command line and the
+background jobs are the same for all. A plane's value is made in a module of its name beside this
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cycles_server.auth.access import Access
+from cycles_server.contract.security import Authenticator
+from cycles_server.http.edge import AnswerHeaders
+from cycles_server.jobs.scheduler import Job
+from cycles_server.monitoring.metrics import Metrics
+from cycles_server.settings import Settings
+from cycles_server.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Which page of another origin may call from a browser, and what it may read.
+
+    Attributes:
+        origin: as browsers send it, ``https://dashboard.example``.
+        exposed: headers of an answer that the page may read.
+    """
+
+    origin: str
+    exposed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """What a server is made of.
+
+    Attributes:
+        name: how the command line calls it.
+        contract: the file of its OpenAPI document, in ``openapi/``.
+        handlers: the package with a module for each tag and a function for each operationId.
+        access: who may call each operation, by operationId; one that is missing stops the start.
+        statuses: the status of each error code of the contract; one that is missing stops the
+            start.
+        settings: the class of its settings; the default of ``SERVER_PORT`` is the plane's port.
+        metrics: what it counts, by its settings.
+        services: what its handlers and jobs work with.
+        authenticators: who verifies callers, in order of precedence.
+        jobs: what is done in the background.
+        answer_headers: what every answer carries beside the ids.
+        cors: who may call from a browser; None for nobody.
+    """
+
+    name: str
+    contract: str
+    handlers: str
+    access: Mapping[str, Access]
+    statuses: Mapping[str, int]
+    settings: type[Settings]
+    metrics: Callable[[Any], Metrics]
+    services: Callable[[Any, Store, Any], Any]
+    authenticators: Callable[[Any, Store], Sequence[Authenticator]]
+    jobs: Callable[[Any], Sequence[Job]] = lambda _: ()
+    answer_headers: AnswerHeaders = lambda _exchange, _reply: []
+    cors: Callable[[Any], Cors | None] = lambda _: None
