@@ -42,7 +42,7 @@ _NEWCOMERS = 1024
 
 
 @click.command()
-@click.argument("plane", type=click.Choice(list(PLANES)), default=DEFAULT.name, metavar="PLANE")
+@click.argument("plane", type=click.Choice(list(PLANES)), default=DEFAULT.name, metavar="[PLANE]")
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; SERVER_PORT or 7878.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")

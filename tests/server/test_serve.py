@@ -17,7 +17,7 @@ from support.redis import RedisServer
 from support.server import free_port
 from support.wire import eventually
 
-CONTRACT = Path(__file__).parents[1] / "openapi" / "cycles-protocol-v0.yaml"
+CONTRACT = Path(__file__).parents[2] / "openapi" / "cycles-protocol-v0.yaml"
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 
 

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Running
+
+from cycles_server.contract.document import load_contract
+from cycles_server.planes.runtime import RUNTIME
+from cycles_server.store import scripts
 from faults.catalogue import (
     REPOSITORY,
     Change,
@@ -19,10 +23,6 @@ from faults.catalogue import (
     load_faults,
     load_variants,
 )
-
-from cycles_server.contract.document import load_contract
-from cycles_server.planes.runtime import RUNTIME
-from cycles_server.store import scripts
 
 FAULTS = load_faults()
 VARIANTS = load_variants()

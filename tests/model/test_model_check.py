@@ -24,7 +24,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model.ledger import Budget, LedgerModel, Reservation, Tenant, derive_scopes
 from support import governance as acts
 from support import requests as some
 from support.clients import Clients, check_answer, expect
@@ -33,6 +32,8 @@ from support.mirror import UNREADABLE, Mirror
 from support.redis import RedisServer
 from support.requests import INT64_MAX, TENANTS, UNITS, Call, Json
 from support.tenants import Tenant as Client
+
+from model.ledger import Budget, LedgerModel, Reservation, Tenant, derive_scopes
 
 EXAMPLES = int(os.environ.get("CYCLES_MODEL_EXAMPLES", "150"))
 STEPS = 40

@@ -13,7 +13,7 @@ from redis.asyncio import ConnectionPool
 
 from cycles_server.settings import IGNORED, SettingError, Settings, load_settings
 
-PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
 AES_KEY = base64.b64encode(bytes(range(32))).decode()
 SECRET = "pa55-w0rd"
 
