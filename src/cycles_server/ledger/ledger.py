@@ -276,7 +276,7 @@ class Ledger:
         answer = await self._run(
             call,
             body,
-            "event",
+            "debit",
             [
                 names.idempotency("event", body["idempotency_key"]),
                 names.event(event_id),
