@@ -100,6 +100,4 @@ redis.call('HSET', KEYS[3], unpack(fields))
 -- No shorter than its idempotency record, or a late replay would hold once more.
 redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
 
--- 4. Announce. Events and evidence of this commit are queued here.
-
 return {'OK', text(charged), estimate_text, unit, scopes_json, balances, policy, text(debt)}

@@ -97,6 +97,4 @@ if not mismatch then
   redis.call('SET', KEYS[4], ARGV[7], 'PX', IDEMPOTENCY_MS)
 end
 
--- 4. Announce. A denial's event and the evidence of this decision are queued here.
-
 return {'OK', body}

@@ -93,6 +93,4 @@ for place, answer in ipairs(answers) do
   end
 end
 
--- 5. Announce. An event for each expiry is queued here.
-
 return answers

@@ -80,6 +80,4 @@ if given(row[10]) then
     ms(expires + (tonumber(row[5] or '0') or 0) + IDEMPOTENCY_MS), 'GT')
 end
 
--- 4. Announce. No event and no evidence comes of an extension.
-
 return {'OK', ms(now), state, ms(expires), unit, scopes_json, balances}

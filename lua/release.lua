@@ -84,7 +84,7 @@ end
 -- No shorter than its idempotency record, or a late replay would hold once more.
 redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
 
--- 4. Announce. Events and evidence of this release are queued here.
+-- 4. Leave the operator's entry for the audit.
 if ARGV[10] ~= '' then
   redis.call('SET', KEYS[5], ARGV[10])
   if ARGV[12] ~= '0' then redis.call('PEXPIRE', KEYS[5], ARGV[12]) end

@@ -127,6 +127,4 @@ if kept then
     .. ',"balances":' .. kept_balances(budgets, true) .. '}')
 end
 
--- 4. Announce. Events and evidence of this reserve are queued here.
-
 return {'OK', expires_at, policy, caps, balances}

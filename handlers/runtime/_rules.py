@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from cycles_server.auth.scopefilter import admits
 from cycles_server.http.exchange import Exchange
 from cycles_server.ledger.accounts import Account
+from cycles_server.ledger.call import Call
 from cycles_server.ledger.ledger import Outcome
 from cycles_server.ledger.refusals import refusal
 from cycles_server.ledger.scopes import Scopes, derive_scopes
@@ -83,6 +84,13 @@ async def reservation_account(
     if not admits(caller.scope_filter, scope_path):
         raise forbidden("This API key is limited to other scopes than this reservation's")
     return services.accounts.of_caller(caller)
+
+
+def call_of(exchange: Exchange, account: Account) -> Call:
+    """The ledger's call for a request that works on an account."""
+    return Call(
+        account, exchange.confirmation, exchange.request_id, exchange.trace_id, exchange.client
+    )
 
 
 async def counted(operation: Awaitable[Outcome], denied: Callable[[str], None]) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.planes.runtime import Services
 
-from ._rules import check_idempotency_header, subject_scopes
+from ._rules import call_of, check_idempotency_header, subject_scopes
 
 
 async def decide(exchange: Exchange, services: Services) -> Reply:
@@ -13,5 +13,6 @@ async def decide(exchange: Exchange, services: Services) -> Reply:
     check_idempotency_header(exchange)
     scopes = subject_scopes(exchange)
     account = services.accounts.of_caller(exchange.caller)
-    outcome = await services.ledger.evaluate(exchange, account, scopes, dry_run=False)
+    call = call_of(exchange, account)
+    outcome = await services.ledger.evaluate(call, exchange.body, scopes, dry_run=False)
     return Reply(200, outcome.body)

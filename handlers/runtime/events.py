@@ -6,18 +6,19 @@ from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.planes.runtime import Services
 from cycles_server.store.layout import new_id
 
-from ._rules import check_idempotency_header, counted, subject_scopes
+from ._rules import call_of, check_idempotency_header, counted, subject_scopes
 
 
 async def create_event(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/events: 201 once every budget of the subject is charged."""
+    body = exchange.body
     check_idempotency_header(exchange)
     scopes = subject_scopes(exchange)
     account = services.accounts.of_caller(exchange.caller)
     tenant = account.names.tenant
-    policy = exchange.body.get("overage_policy", "DEFAULT")
+    policy = body.get("overage_policy", "DEFAULT")
     outcome = await counted(
-        services.ledger.debit(exchange, account, scopes, new_id(tenant)),
+        services.ledger.debit(call_of(exchange, account), body, scopes, new_id(tenant)),
         lambda code: services.metrics.event(tenant, "DENY", code, policy),
     )
     services.metrics.event(tenant, "APPLIED", outcome.reason, policy)

@@ -19,6 +19,7 @@ from cycles_server.store.clock import now_ms
 from cycles_server.store.layout import new_id
 
 from ._rules import (
+    call_of,
     check_idempotency_header,
     counted,
     effective_tenant,
@@ -36,14 +37,15 @@ async def create_reservation(exchange: Exchange, services: Services) -> Reply:
     check_idempotency_header(exchange)
     scopes = subject_scopes(exchange)
     account = services.accounts.of_caller(exchange.caller)
+    call = call_of(exchange, account)
     if body.get("dry_run"):
-        evaluated = await services.ledger.evaluate(exchange, account, scopes, dry_run=True)
+        evaluated = await services.ledger.evaluate(call, body, scopes, dry_run=True)
         return Reply(200, evaluated.body)
 
     tenant = account.names.tenant
     policy = body.get("overage_policy", DEFAULT)
     outcome = await counted(
-        services.ledger.reserve(exchange, account, scopes, new_id(tenant)),
+        services.ledger.reserve(call, body, scopes, new_id(tenant)),
         lambda code: services.metrics.reserve(tenant, "DENY", code, policy),
     )
     services.metrics.reserve(tenant, outcome.body["decision"], outcome.reason, policy)
@@ -57,7 +59,7 @@ async def commit_reservation(exchange: Exchange, services: Services) -> Reply:
     account = await reservation_account(exchange, services, reservation_id)
     tenant = account.names.tenant
     outcome = await counted(
-        services.ledger.commit(exchange, account, reservation_id),
+        services.ledger.commit(call_of(exchange, account), exchange.body, reservation_id),
         lambda code: services.metrics.commit(tenant, "DENY", code, UNKNOWN),
     )
     services.metrics.commit(tenant, "COMMITTED", outcome.reason, outcome.policy or UNKNOWN)
@@ -73,17 +75,18 @@ async def release_reservation(exchange: Exchange, services: Services) -> Reply:
     account = await reservation_account(exchange, services, reservation_id)
     tenant = account.names.tenant
     actor = "admin_on_behalf_of" if exchange.caller.is_admin else "tenant"
+    call = call_of(exchange, account)
     audit = NO_AUDIT
     if exchange.caller.is_admin:
         audit = operator_release_entry(
-            exchange,
-            tenant,
+            call,
+            exchange.body,
             reservation_id,
             now_ms=await now_ms(services.store),
             kept_days=services.settings.audit_retention_days,
         )
     outcome = await counted(
-        services.ledger.release(exchange, account, reservation_id, **audit),
+        services.ledger.release(call, exchange.body, reservation_id, audit=audit),
         lambda code: services.metrics.release(tenant, actor, "DENY", code),
     )
     services.metrics.release(tenant, actor, "RELEASED", outcome.reason)
@@ -97,7 +100,7 @@ async def extend_reservation(exchange: Exchange, services: Services) -> Reply:
     account = await reservation_account(exchange, services, reservation_id)
     tenant = account.names.tenant
     outcome = await counted(
-        services.ledger.extend(exchange, account, reservation_id),
+        services.ledger.extend(call_of(exchange, account), exchange.body, reservation_id),
         lambda code: services.metrics.extend(tenant, "DENY", code),
     )
     services.metrics.extend(tenant, "ACTIVE", outcome.reason)

@@ -17,9 +17,9 @@ from cycles_server.contract.document import OperationDocument, resolve
 from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
 from cycles_server.http.bounds import BodyBounds
 from cycles_server.http.exchange import Exchange, exchange_of
-from cycles_server.http.json import BYTE_ORDER_MARK, JsonError, read_json
 from cycles_server.http.media import check_json_body
 from cycles_server.http.problems import invalid
+from cycles_server.jsontext import BYTE_ORDER_MARK, JsonError, read_json
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation

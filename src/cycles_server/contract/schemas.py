@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 
 from cycles_server.contract.document import resolve
-from cycles_server.http.json import INT64_MAX, INT64_MIN, OPEN, OpenMembers, shown
+from cycles_server.jsontext import INT64_MAX, INT64_MIN, OPEN, OpenMembers, shown
 
 _MESSAGE_LENGTH = 240
 _PLACE_LENGTH = 200

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from connexion.middleware.security import SecurityAPI, SecurityMiddleware
 
 from cycles_server.auth.access import PUBLIC, Access, require
-from cycles_server.auth.confirmation import StaleCredential
+from cycles_server.auth.confirmation import Confirmation, StaleCredential
 from cycles_server.auth.principal import Principal
 from cycles_server.http.exchange import Exchange, exchange_of
 from cycles_server.http.problems import Problem
@@ -56,7 +56,7 @@ class CompiledSecurity:
         exchange = exchange_of(scope)
         authenticator, secret = self._credential(exchange)
         principal = authenticator.recall(secret) if self._in_script else None
-        exchange.confirmed = principal is None
+        exchange.confirmation = confirmation = Confirmation(done=principal is None)
         if principal is None:
             principal = await authenticator.authenticate(secret)
         for _ in range(_ATTEMPTS):
@@ -70,13 +70,13 @@ class CompiledSecurity:
                 principal = await authenticator.authenticate(secret)
             except (Problem, Refusal, StoreCorrupt):
                 # Said of a key that nobody has looked at in this exchange: look first.
-                if exchange.confirmed:
+                if confirmation.done:
                     raise
                 fresh = await authenticator.authenticate(secret)
                 if fresh is principal:
                     raise
                 principal = fresh
-            exchange.confirmed = True
+            confirmation.done = True
         raise StoreUnavailable("the records of the key change faster than they can be read")
 
     def _credential(self, exchange: Exchange) -> tuple[Authenticator, str]:

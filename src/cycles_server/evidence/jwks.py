@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from cycles_server.http.json import INT64_MAX, INT64_MIN
+from cycles_server.jsontext import INT64_MAX, INT64_MIN
 from cycles_server.ledger.bodies import Body
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from itertools import accumulate, islice
 
 import jiter
 
-from cycles_server.http.json import JsonError
+from cycles_server.jsontext import JsonError
 
 _BRACKET = re.compile(rb"[\[\]{}]")
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}

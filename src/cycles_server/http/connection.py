@@ -25,10 +25,10 @@ from cycles_server.http.framing import (
     RequestHead,
     RequestReader,
 )
-from cycles_server.http.json import write_json
 from cycles_server.http.problems import Problem, error_body
 from cycles_server.http.tracing import fresh_id
 from cycles_server.http.turn import HIGH_WATER_BYTES, Turn
+from cycles_server.jsontext import write_json
 
 if TYPE_CHECKING:
     from uvicorn import Config

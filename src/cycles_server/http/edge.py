@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cycles_server.http.exchange import EXTENSION, Exchange, Reply, header_lines
-from cycles_server.http.json import write_json
 from cycles_server.http.problems import Problem
+from cycles_server.jsontext import write_json
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

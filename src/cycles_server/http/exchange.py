@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cycles_server.auth.confirmation import Confirmation
 from cycles_server.http.problems import Headers, Problem, error_body
 from cycles_server.http.tracing import fresh_id, trace_of
 
@@ -58,7 +59,7 @@ class Exchange:
         "_raw_body",
         "body",
         "client",
-        "confirmed",
+        "confirmation",
         "headers",
         "method",
         "path",
@@ -99,8 +100,7 @@ class Exchange:
         self.body: Any = None
         self._raw_body: bytes | None = None
         self.principal: Principal | None = None
-        # Whether a script or a read has confirmed the caller's key in this very exchange.
-        self.confirmed = False
+        self.confirmation = Confirmation()
         self.tenant: str | None = None
         self.reply: Reply | None = None
 

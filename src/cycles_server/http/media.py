@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from cycles_server.http.json import shown
 from cycles_server.http.problems import invalid
+from cycles_server.jsontext import shown
 
 _JSON = "application/json"
 _UTF_8 = ("utf-8", "utf8")

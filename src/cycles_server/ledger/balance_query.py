@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from cycles_server.auth.scopefilter import admits
-from cycles_server.http.json import INT64_MAX, INT64_MIN
+from cycles_server.jsontext import INT64_MAX, INT64_MIN
 from cycles_server.ledger.bodies import Body, balance
 from cycles_server.ledger.scopes import LEVELS, UNITS
 from cycles_server.paging.cursors import Cursor, read_cursor

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cycles_server.auth.records import CLOSED, OPEN, UNREADABLE
-from cycles_server.http.json import write_json
+from cycles_server.jsontext import write_json
 from cycles_server.ledger.accounts import Account
 from cycles_server.ledger.bodies import (
     Body,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cycles_server.auth.confirmation import StaleCredential
-from cycles_server.http.exchange import Exchange
-from cycles_server.http.json import canonical, write_json
-from cycles_server.ledger.accounts import Account, Accounts
+from cycles_server.jsontext import canonical, write_json
+from cycles_server.ledger.accounts import Accounts
+from cycles_server.ledger.audit import NO_AUDIT, AuditEntry
 from cycles_server.ledger.bodies import (
     Body,
     amount,
@@ -20,6 +20,7 @@ from cycles_server.ledger.bodies import (
     stored_answer,
     stored_scopes,
 )
+from cycles_server.ledger.call import Call
 from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
 from cycles_server.ledger.replays import replayed_reserve
@@ -89,19 +90,16 @@ class Ledger:
         self._reference_replays = reference_replays
         self._foreign = ForeignAnswers(store)
 
-    async def reserve(
-        self, exchange: Exchange, account: Account, scopes: Scopes, reservation_id: str
-    ) -> Outcome:
+    async def reserve(self, call: Call, body: Body, scopes: Scopes, reservation_id: str) -> Outcome:
         """Hold the estimate on every budget of the subject, or on none."""
-        body = exchange.body
-        names = account.names
+        names = call.account.names
         unit = body["estimate"]["unit"]
         held = str(body["estimate"]["amount"])
-        lease = account.policy.lease_ms(body.get("ttl_ms"))
+        lease = call.account.policy.lease_ms(body.get("ttl_ms"))
         answer = await self._run(
-            exchange,
+            call,
+            body,
             "reserve",
-            account,
             [
                 names.idempotency("reserve", body["idempotency_key"]),
                 names.reservation(reservation_id),
@@ -119,8 +117,8 @@ class Ledger:
                 lease,
                 body.get("grace_period_ms", 5000),
                 body.get("overage_policy", ""),
-                account.policy.overage_policy,
-                account.policy.max_extensions,
+                call.account.policy.overage_policy,
+                call.account.policy.max_extensions,
                 write_json(body["subject"]),
                 write_json(body["action"]),
                 stored_json(body, "metadata"),
@@ -134,7 +132,7 @@ class Ledger:
             return Outcome(replayed, replayed=True, policy=(answer[-1] or b"").decode())
         if answer[0] == _FOREIGN:
             _, now, first = answer
-            foreign = await self._foreign.reserve(body, account, first.decode(), int(now))
+            foreign = await self._foreign.reserve(body, call.account, first.decode(), int(now))
             return _replayed(foreign)
         if answer[0] == b"NO_BUDGET":
             raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
@@ -155,14 +153,13 @@ class Ledger:
             policy=policy.decode(),
         )
 
-    async def commit(self, exchange: Exchange, account: Account, reservation_id: str) -> Outcome:
+    async def commit(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Charge what was used, return the rest of the hold."""
-        body = exchange.body
-        names = account.names
+        names = call.account.names
         answer = await self._run(
-            exchange,
+            call,
+            body,
             "commit",
-            account,
             [
                 names.reservation(reservation_id),
                 names.ttl,
@@ -178,9 +175,10 @@ class Ledger:
                 stored_json(body, "metrics"),
                 stored_json(body, "metadata"),
             ],
+            reservation_id,
         )
         if answer[0] == _FOREIGN:
-            return _replayed(await self._foreign.commit(body, account, reservation_id))
+            return _replayed(await self._foreign.commit(body, call.account, reservation_id))
         kind, charged, estimate, unit, scopes, snapshot, policy, debt = answer
         unit = unit.decode()
         result: Body = {"status": "COMMITTED", "charged": amount(unit, charged)}
@@ -191,25 +189,22 @@ class Ledger:
 
     async def release(
         self,
-        exchange: Exchange,
-        account: Account,
+        call: Call,
+        body: Body,
         reservation_id: str,
         *,
-        audit_id: str = "",
-        audit_entry: bytes = b"",
-        audit_kept_ms: int = 0,
+        audit: AuditEntry = NO_AUDIT,
     ) -> Outcome:
         """Give the hold back; with an audit entry when the operator does it."""
-        body = exchange.body
-        names = account.names
+        names = call.account.names
         answer = await self._run(
-            exchange,
+            call,
+            body,
             "release",
-            account,
             [
                 names.reservation(reservation_id),
                 names.ttl,
-                names.audit_entry(audit_id),
+                names.audit_entry(audit.id),
                 names.audit_tenant_index,
                 names.audit_index,
                 *self._kept(names, "release", reservation_id),
@@ -219,13 +214,14 @@ class Ledger:
                 reservation_id,
                 body["idempotency_key"],
                 request_hash(body),
-                audit_entry,
-                audit_id,
-                audit_kept_ms,
+                audit.json,
+                audit.id,
+                audit.kept_ms,
             ],
+            reservation_id,
         )
         if answer[0] == _FOREIGN:
-            return _replayed(await self._foreign.release(account, reservation_id))
+            return _replayed(await self._foreign.release(call.account, reservation_id))
         kind, estimate, unit, scopes, snapshot = answer
         unit = unit.decode()
         result: Body = {
@@ -235,15 +231,14 @@ class Ledger:
         }
         return Outcome(result, kind == _REPLAY)
 
-    async def extend(self, exchange: Exchange, account: Account, reservation_id: str) -> Outcome:
+    async def extend(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Move the expiry outward, counted from the current expiry."""
-        body = exchange.body
-        names = account.names
+        names = call.account.names
         key = body["idempotency_key"]
         answer = await self._run(
-            exchange,
+            call,
+            body,
             "extend",
-            account,
             [
                 names.reservation(reservation_id),
                 names.ttl,
@@ -257,6 +252,7 @@ class Ledger:
                 body["extend_by_ms"],
                 names.idempotency_prefix("reserve"),
             ],
+            reservation_id,
         )
         if answer[0] == _FOREIGN:
             _, now, state, record = answer
@@ -271,19 +267,16 @@ class Ledger:
         }
         return Outcome(result, kind == _REPLAY)
 
-    async def debit(
-        self, exchange: Exchange, account: Account, scopes: Scopes, event_id: str
-    ) -> Outcome:
+    async def debit(self, call: Call, body: Body, scopes: Scopes, event_id: str) -> Outcome:
         """Charge budgets directly, without a reservation."""
-        body = exchange.body
-        names = account.names
+        names = call.account.names
         unit = body["actual"]["unit"]
         # The contract keeps the client's clock out of idempotency: a retry may tell another time.
         compared = {name: value for name, value in body.items() if name != "client_time_ms"}
         answer = await self._run(
-            exchange,
-            "event",
-            account,
+            call,
+            body,
+            "debit",
             [
                 names.idempotency("event", body["idempotency_key"]),
                 names.event(event_id),
@@ -296,7 +289,7 @@ class Ledger:
                 str(body["actual"]["amount"]),
                 unit,
                 body.get("overage_policy", ""),
-                account.policy.overage_policy,
+                call.account.policy.overage_policy,
                 write_json(body["subject"]),
                 write_json(body["action"]),
                 stored_json(body, "metadata"),
@@ -309,7 +302,7 @@ class Ledger:
             ],
         )
         if answer[0] == _FOREIGN:
-            return _replayed(await self._foreign.debit(body, account, answer[1].decode()))
+            return _replayed(await self._foreign.debit(body, call.account, answer[1].decode()))
         if answer[0] == b"NO_BUDGET":
             raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
         kind, applied_id, asked, charged, unit, affected, snapshot, policy, debt = answer
@@ -320,19 +313,16 @@ class Ledger:
         result["balances"] = balances(snapshot, stored_scopes(affected), unit)
         return Outcome(result, kind == _REPLAY, policy.decode(), debt != b"0")
 
-    async def evaluate(
-        self, exchange: Exchange, account: Account, scopes: Scopes, *, dry_run: bool
-    ) -> Outcome:
+    async def evaluate(self, call: Call, body: Body, scopes: Scopes, *, dry_run: bool) -> Outcome:
         """Say whether the estimate would be held; nothing is."""
-        body = exchange.body
-        names = account.names
+        names = call.account.names
         unit = body["estimate"]["unit"]
         namespace = "reserve" if dry_run else "decide"
         for no_budget in ("", "1"):
             answer = await self._run(
-                exchange,
+                call,
+                body,
                 "evaluate",
-                account,
                 [
                     names.idempotency(namespace, body["idempotency_key"]),
                     names.idempotency_hash(namespace, body["idempotency_key"]),
@@ -364,12 +354,14 @@ class Ledger:
 
     async def _run(
         self,
-        exchange: Exchange,
+        call: Call,
+        body: Body,
         script: str,
-        account: Account,
         keys: list[str],
         arguments: list[Argument],
+        reservation_id: str = "",
     ) -> Any:
+        account = call.account
         answer = await self._store.call(
             account.names.tenant,
             script,
@@ -378,21 +370,21 @@ class Ledger:
         )
         if answer[0] == b"STALE":
             raise StaleCredential
-        exchange.confirmed = True
+        call.confirmation.done = True
         if answer[0] != b"ERROR":
             return answer
         if answer[1] == b"UNIT_MISMATCH":
             unit, scopes = answer[2].decode(), stored_scopes(answer[3])
-            raise unit_mismatch(scopes[0], exchange.body["actual"]["unit"], [unit])
-        if answer[1] == b"NOT_FOUND" and await self._is_elsewhere(exchange):
+            raise unit_mismatch(scopes[0], body["actual"]["unit"], [unit])
+        if answer[1] == b"NOT_FOUND" and await self._is_elsewhere(reservation_id):
             raise refusal([b"ERROR", b"FORBIDDEN"])
         raise refusal(answer)
 
-    async def _is_elsewhere(self, exchange: Exchange) -> bool:
+    async def _is_elsewhere(self, reservation_id: str) -> bool:
         """Whether the reservation is in another bucket, and so another tenant's."""
         if len(self._store.keys.layout.tags()) == 1:
             return False
-        return await self._accounts.owner(exchange.path_params["reservation_id"]) is not None
+        return await self._accounts.owner(reservation_id) is not None
 
     async def _no_budget(self, names: TenantKeys, scopes: Scopes, unit: str) -> Refusal | None:
         """UNIT_MISMATCH if a scope has a budget in another unit, the shallowest one deciding."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from cycles_server.http.json import INT64_MAX, StoredObject, stored_object
+from cycles_server.jsontext import INT64_MAX, StoredObject, stored_object
 from cycles_server.ledger.bodies import Body, amount
 from cycles_server.ledger.refusals import refusal
 from cycles_server.ledger.scopes import UNITS

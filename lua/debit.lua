@@ -1,5 +1,5 @@
 #!lua
--- event: debit budgets directly, for what could not be estimated before.
+-- debit: charge budgets directly, for what could not be estimated before.
 --
 -- KEYS  1 API key record   2 tenant record   3 idempotency record   4 the new event
 --       5.. the budgets of the subject's scopes in the unit, from the tenant down
@@ -98,7 +98,5 @@ end
 redis.call('HSET', KEYS[4], unpack(fields))
 redis.call('PEXPIRE', KEYS[4], KEPT_MS)
 redis.call('SET', KEYS[3], id, 'PX', IDEMPOTENCY_MS)
-
--- 4. Announce. Events of this debit are queued here.
 
 return {'OK', id, ARGV[9], text(charged), ARGV[10], ARGV[18], balances, policy, text(debt)}
