@@ -25,7 +25,8 @@ from cycles_server.monitoring.logs import configure_logging
 from cycles_server.monitoring.metrics import prepare_multiprocess
 from cycles_server.monitoring.probe import StoreProbe
 from cycles_server.planes.application import create_app
-from cycles_server.settings import SettingError, Settings, load_settings
+from cycles_server.settings.loading import SettingError, load_settings
+from cycles_server.settings.runtime import RuntimeSettings as Settings
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def serve(host: str, port: int | None, workers: int | None, spec: Path | None) -
 def settings_or_exit() -> Settings:
     """The settings of this process, or one clear line and exit status 2."""
     try:
-        return load_settings()
+        return load_settings(Settings)
     except SettingError as error:
         raise fatal(str(error)) from None
 
@@ -170,7 +171,7 @@ class _Workers(Multiprocess):
 def worker() -> object:
     """The application of one of several workers."""
     _end_with_parent()
-    settings = load_settings()
+    settings = load_settings(Settings)
     return create_app(
         settings,
         spec=Path(settings.cycles_spec) if settings.cycles_spec else None,

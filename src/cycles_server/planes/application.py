@@ -25,7 +25,7 @@ from cycles_server.monitoring.metrics import Metrics, join_multiprocess, render_
 from cycles_server.monitoring.probe import StoreProbe
 from cycles_server.monitoring.wsgi import ThreadedPages
 from cycles_server.planes.services import Services
-from cycles_server.settings import Settings
+from cycles_server.settings.runtime import RuntimeSettings as Settings
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import LAYOUTS
 from cycles_server.store.store import Store

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cycles_server.ledger.accounts import Accounts
     from cycles_server.ledger.ledger import Ledger
     from cycles_server.monitoring.metrics import Metrics
-    from cycles_server.settings import Settings
+    from cycles_server.settings.runtime import RuntimeSettings as Settings
     from cycles_server.store.store import Store
 
 
