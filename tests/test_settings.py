@@ -9,9 +9,11 @@ import traceback
 from pathlib import Path
 
 import pytest
+from click import BadParameter
 from pydantic import ValidationError
 from redis.asyncio import ConnectionPool
 
+from cycles_server.cli import main
 from cycles_server.settings.common import CommonSettings, plane_port
 from cycles_server.settings.loading import SettingError, load_settings
 from cycles_server.settings.readers import Milliseconds, Port
@@ -349,6 +351,16 @@ def test_the_lease_is_renewed_before_it_ends(environ: dict[str, str]) -> None:
 def test_a_value_cannot_forge_a_line() -> None:
     line = error_line(LOG_LEVEL="x\nERROR all is lost\x1b[2J")
     assert r"'x\nERROR all is lost\x1b[2J'" in line
+
+
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_the_command_line_allows_as_many_workers_as_the_setting(command: str) -> None:
+    [option] = [option for option in main.commands[command].params if option.name == "workers"]
+    assert load_settings(RuntimeSettings, {"CYCLES_WORKERS": "1024"}).cycles_workers == 1024
+    assert option.type.convert("1024", option, None) == 1024
+    assert "a whole number from 1 to 1024" in error_line(CYCLES_WORKERS="1025")
+    with pytest.raises(BadParameter, match="1<=x<=1024"):
+        option.type.convert("1025", option, None)
 
 
 # -- secrets ---------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from cycles_server.monitoring.logs import configure_logging
 from cycles_server.monitoring.metrics import prepare_multiprocess
 from cycles_server.monitoring.probe import StoreProbe
 from cycles_server.planes.application import create_app
+from cycles_server.settings.common import MOST_WORKERS
 from cycles_server.settings.loading import SettingError, load_settings
 from cycles_server.settings.runtime import RuntimeSettings as Settings
 
@@ -41,7 +42,7 @@ _NEWCOMERS = 1024
 @click.command()
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; SERVER_PORT or 7878.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Worker processes.")
 @click.option(
     "--spec",
     type=click.Path(path_type=Path),

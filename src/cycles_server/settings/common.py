@@ -35,8 +35,8 @@ from cycles_server.settings.readers import (
 )
 
 MOST_WORKERS = 1024
-"""Server processes at most. Each keeps one processor busy, and no machine has more; a further
-digit is a slip that would take all of its memory."""
+"""Server processes at most. Each keeps one processor busy, and machines of two sockets stay below
+this number; one more digit is a slip, and would take all of the memory."""
 
 _MOST_DEPTH = 190  # a JSON reader gives up a little further on
 _PORT = "TCP port that the server listens on."
@@ -118,7 +118,7 @@ class CommonSettings(BaseSettings):
 
     server_port: Port = Field(description=_PORT)
     cycles_workers: Annotated[int, whole(1, MOST_WORKERS)] = Field(
-        default=1, description="Number of server processes that share the port."
+        default=1, description="Number of server processes that share the port; 1024 at most."
     )
     cycles_shutdown_grace_seconds: GraceSeconds = Field(
         default=30,
