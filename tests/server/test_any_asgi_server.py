@@ -11,7 +11,7 @@ from support.tenants import Tenant
 
 from cycles_server.planes.application import create_app
 from cycles_server.planes.runtime import RUNTIME
-from cycles_server.settings import Settings
+from cycles_server.settings.runtime import RuntimeSettings
 
 ROUNDS = 10
 
@@ -56,7 +56,7 @@ def test_extensions_that_all_requests_share(running: Running) -> None:
         assert live.json() == {"status": "UP"}
 
     async def trial() -> None:
-        app = create_app(RUNTIME, Settings(redis_url=running.store.url))
+        app = create_app(RUNTIME, RuntimeSettings(redis_url=running.store.url))
 
         async def server(scope: Any, receive: Any, send: Any) -> None:
             await app({**scope, "extensions": shared}, receive, send)

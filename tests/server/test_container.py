@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from cycles_server.cli import main
-from cycles_server.settings import Settings
+from cycles_server.settings.runtime import RuntimeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ("compose.yaml", "compose.prod.yaml")
@@ -144,7 +144,7 @@ def test_the_health_check_tells_a_live_server_from_a_dead_one() -> None:
 
 
 def test_the_image_tells_its_port_and_its_signal() -> None:
-    assert FINAL["EXPOSE"] == str(Settings.model_fields["server_port"].default)
+    assert FINAL["EXPOSE"] == str(RuntimeSettings.model_fields["server_port"].default)
     assert FINAL["STOPSIGNAL"] == "SIGTERM"
 
 
@@ -154,13 +154,13 @@ def test_the_image_tells_its_port_and_its_signal() -> None:
 @pytest.mark.parametrize("name", COMPOSE)
 def test_every_variable_of_the_server_is_a_setting(name: str) -> None:
     environment = compose(name)["services"]["server"]["environment"]
-    assert {setting.lower() for setting in environment} <= set(Settings.model_fields)
+    assert {setting.lower() for setting in environment} <= set(RuntimeSettings.model_fields)
     # What stands there, or its default, is allowed; one without a default is the operator's.
     given = {
         setting.lower(): re.sub(r"\$\{\w+(?::-([^}]*))?[^}]*\}", r"\1", value)
         for setting, value in environment.items()
     }
-    Settings(**{setting: value for setting, value in given.items() if value})
+    RuntimeSettings(**{setting: value for setting, value in given.items() if value})
 
 
 @pytest.mark.parametrize("name", COMPOSE)
@@ -181,7 +181,7 @@ def test_the_server_waits_for_redis_and_gets_time_to_stop(name: str) -> None:
     services = compose(name)["services"]
     assert services["server"]["depends_on"]["redis"]["condition"] == "service_healthy"
     assert services["redis"]["healthcheck"]["test"] == ["CMD", "redis-cli", "-e", "ping"]
-    grace = Settings.model_fields["cycles_shutdown_grace_seconds"].default
+    grace = RuntimeSettings.model_fields["cycles_shutdown_grace_seconds"].default
     assert int(services["server"]["stop_grace_period"].removesuffix("s")) > grace
     # A container's first process ignores a signal that it has no handler for, such as a stop
     # during the start.

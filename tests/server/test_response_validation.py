@@ -17,7 +17,8 @@ from support.tenants import Tenant
 from cycles_server.contract.document import ContractError, load_contract
 from cycles_server.planes.application import create_app
 from cycles_server.planes.runtime import RUNTIME
-from cycles_server.settings import load_settings
+from cycles_server.settings.loading import load_settings
+from cycles_server.settings.runtime import RuntimeSettings
 
 WRONG_SUBJECT = '{"tenant":"%s","colour":"blue"}'
 
@@ -146,7 +147,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
 def complaint(document: Path) -> str:
     """What the start would print instead of starting."""
     with pytest.raises((ContractError, LookupError)) as caught:
-        create_app(RUNTIME, load_settings({}), spec=document)
+        create_app(RUNTIME, load_settings(RuntimeSettings, {}), spec=document)
     assert type(caught.value) in (ContractError, LookupError)
     return str(caught.value)
 

@@ -27,7 +27,8 @@ from cycles_server.monitoring.workers import prepare_multiprocess
 from cycles_server.planes.application import create_app
 from cycles_server.planes.catalogue import DEFAULT, PLANES
 from cycles_server.planes.plane import Plane
-from cycles_server.settings import SettingError, Settings, load_settings
+from cycles_server.settings.common import MOST_WORKERS, CommonSettings
+from cycles_server.settings.loading import SettingError, load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,12 @@ _NEWCOMERS = 1024
 @click.command()
 @click.argument("plane", type=click.Choice(list(PLANES)), default=DEFAULT.name, metavar="[PLANE]")
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
-@click.option("--port", type=click.IntRange(1, 65535), help="Port; SERVER_PORT or 7878.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port; by default SERVER_PORT, or the plane's own: runtime 7878.",
+)
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Worker processes.")
 @click.option(
     "--spec",
     type=click.Path(path_type=Path),
@@ -56,9 +61,10 @@ def serve(plane: str, host: str, port: int | None, workers: int | None, spec: Pa
 
     PLANE is runtime, unless said otherwise.
     """
-    settings = settings_or_exit()
+    served = PLANES[plane]
+    settings = settings_or_exit(served)
     run_server(
-        PLANES[plane],
+        served,
         settings,
         host=host,
         port=port or settings.server_port,
@@ -67,17 +73,17 @@ def serve(plane: str, host: str, port: int | None, workers: int | None, spec: Pa
     )
 
 
-def settings_or_exit() -> Settings:
+def settings_or_exit(plane: Plane = DEFAULT) -> CommonSettings:
     """The settings of this process, or one clear line and exit status 2."""
     try:
-        return load_settings()
+        return load_settings(plane.settings)
     except SettingError as error:
         raise fatal(str(error)) from None
 
 
 def run_server(
     plane: Plane,
-    settings: Settings,
+    settings: CommonSettings,
     *,
     host: str,
     port: int,
@@ -143,7 +149,7 @@ def run_server(
         _Workers(config, sockets=[listener]).run()
 
 
-def connection_limits(settings: Settings, files: int) -> ConnectionLimits:
+def connection_limits(settings: CommonSettings, files: int) -> ConnectionLimits:
     """What a client may send, how long it may take, and how many there may be.
 
     Args:
@@ -190,9 +196,10 @@ class _Workers(Multiprocess):
 def worker() -> object:
     """The application of one of several workers."""
     _end_with_parent()
-    settings = load_settings()
+    plane = PLANES[os.environ[PLANE]]
+    settings = load_settings(plane.settings)
     return create_app(
-        PLANES[os.environ[PLANE]],
+        plane,
         settings,
         spec=Path(settings.cycles_spec) if settings.cycles_spec else None,
         metrics_directory=Path(os.environ[METRICS_DIRECTORY]),
@@ -244,7 +251,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def check_store(settings: Settings) -> None:
+def check_store(settings: CommonSettings) -> None:
     """Refuse a store that may drop keys; one that is away for now is waited for.
 
     Raises:

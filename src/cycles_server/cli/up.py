@@ -18,6 +18,7 @@ from cycles_server.embedded.store import (
     redis_configured,
 )
 from cycles_server.planes.catalogue import DEFAULT
+from cycles_server.settings.common import MOST_WORKERS
 
 
 @click.command()
@@ -37,7 +38,7 @@ from cycles_server.planes.catalogue import DEFAULT
     type=click.Choice(["always", "everysec"]),
     help="When the embedded store writes through to disk; everysec may lose a second.",
 )
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Worker processes.")
 def up(host: str, port: int | None, data_dir: Path, fsync: str, workers: int | None) -> None:
     """Run everything on this machine: the server, and a store for it.
 

@@ -19,7 +19,7 @@ from cycles_server.contract.security import Authenticator, CompiledSecurityMiddl
 from cycles_server.http.bounds import BodyBounds
 
 if TYPE_CHECKING:
-    from cycles_server.settings import Settings
+    from cycles_server.settings.common import CommonSettings
 
 
 class ContractApp(ConnexionMiddleware):  # type: ignore[misc]
@@ -50,7 +50,7 @@ class ContractApp(ConnexionMiddleware):  # type: ignore[misc]
         access: Mapping[str, Access],
         authenticators: Sequence[Authenticator],
         statuses: Mapping[str, int],
-        settings: Settings,
+        settings: CommonSettings,
         on_violation: Callable[[str, int], None],
         lifespan: Callable[[Any], Any],
     ) -> None:

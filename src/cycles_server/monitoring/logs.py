@@ -17,7 +17,7 @@ from ecs_logging import StdlibFormatter
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from cycles_server.settings import Settings
+from cycles_server.settings.common import CommonSettings
 
 SERVICE = "cycles-server"
 
@@ -29,7 +29,7 @@ _JAVA_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 _BARE = re.compile(r"[\w.:/@+-]+")
 
 
-def configure_logging(settings: Settings) -> dict[str, Any]:
+def configure_logging(settings: CommonSettings) -> dict[str, Any]:
     """Set up logging for this process and return the configuration, in the form of
     ``logging.config.dictConfig``.
 

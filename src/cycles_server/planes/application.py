@@ -24,7 +24,7 @@ from cycles_server.monitoring.probe import StoreProbe
 from cycles_server.monitoring.workers import join_multiprocess, render_registry
 from cycles_server.monitoring.wsgi import ThreadedPages
 from cycles_server.planes.plane import Plane
-from cycles_server.settings import Settings
+from cycles_server.settings.common import CommonSettings
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import LAYOUTS
 from cycles_server.store.store import Store
@@ -40,7 +40,7 @@ _PAGES_THREADS = 2
 
 def create_app(
     plane: Plane,
-    settings: Settings,
+    settings: CommonSettings,
     *,
     spec: Path | None = None,
     metrics_directory: Path | None = None,
@@ -103,7 +103,7 @@ def create_app(
             lifespan=lifespan,
         ),
         metrics,
-        _pages(contract, settings, metrics, metrics_directory),
+        _pages(plane, contract, settings, metrics, metrics_directory),
         answer_headers=plane.answer_headers,
     )
     cors = plane.cors(settings)
@@ -119,7 +119,11 @@ def create_app(
 
 
 def _pages(
-    contract: Contract, settings: Settings, metrics: Metrics, metrics_directory: Path | None
+    plane: Plane,
+    contract: Contract,
+    settings: CommonSettings,
+    metrics: Metrics,
+    metrics_directory: Path | None,
 ) -> list[Mount]:
     """Health, info, metrics and docs: what is served beside the contract."""
     flask = create_actuator(
@@ -133,12 +137,8 @@ def _pages(
     )
     health = ThreadedPages(flask, threads=_HEALTH_THREADS, name="health")
     pages = ThreadedPages(flask, threads=_PAGES_THREADS, name="actuator")
-    docs = Docs(
-        contract,
-        admin_key=settings.admin_api_key,
-        document=settings.springdoc_api_docs_enabled,
-        pages=settings.springdoc_swagger_ui_enabled,
-    )
+    document, browsable = plane.docs(settings)
+    docs = Docs(contract, admin_key=settings.admin_api_key, document=document, pages=browsable)
     return [
         Mount(LIVENESS_PATH, _ACTUATOR_ROUTE, liveness),
         Mount("/actuator/health", _ACTUATOR_ROUTE, health.answer),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cycles_server.auth.access import Access
@@ -16,7 +17,7 @@ from cycles_server.contract.security import Authenticator
 from cycles_server.http.edge import AnswerHeaders
 from cycles_server.jobs.scheduler import Job
 from cycles_server.monitoring.metrics import Metrics
-from cycles_server.settings import Settings
+from cycles_server.settings.common import CommonSettings
 from cycles_server.store.store import Store
 
 
@@ -39,7 +40,7 @@ class Plane:
 
     Attributes:
         name: how the command line calls it.
-        contract: the file of its OpenAPI document, in ``openapi/``.
+        contract: its OpenAPI document: the name of one in ``openapi/``, or a path.
         handlers: the package with a module for each tag and a function for each operationId.
         access: who may call each operation, by operationId; one that is missing stops the start.
         statuses: the status of each error code of the contract; one that is missing stops the
@@ -51,17 +52,19 @@ class Plane:
         jobs: what is done in the background.
         answer_headers: what every answer carries beside the ids.
         cors: who may call from a browser; None for nobody.
+        docs: whether the contract is served, and pages to browse it.
     """
 
     name: str
-    contract: str
+    contract: str | Path
     handlers: str
     access: Mapping[str, Access]
     statuses: Mapping[str, int]
-    settings: type[Settings]
+    settings: type[CommonSettings]
     metrics: Callable[[Any], Metrics]
     services: Callable[[Any, Store, Any], Any]
     authenticators: Callable[[Any, Store], Sequence[Authenticator]]
     jobs: Callable[[Any], Sequence[Job]] = lambda _: ()
     answer_headers: AnswerHeaders = lambda _exchange, _reply: []
     cors: Callable[[Any], Cors | None] = lambda _: None
+    docs: Callable[[Any], tuple[bool, bool]] = lambda _: (False, False)

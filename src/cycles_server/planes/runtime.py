@@ -21,7 +21,7 @@ from cycles_server.ledger.accounts import Accounts
 from cycles_server.ledger.ledger import Ledger
 from cycles_server.monitoring.metrics import LedgerMetrics
 from cycles_server.planes.plane import Plane
-from cycles_server.settings import Settings
+from cycles_server.settings.runtime import RuntimeSettings
 from cycles_server.store.store import Store
 
 
@@ -29,7 +29,7 @@ from cycles_server.store.store import Store
 class Services:
     """What the handlers of this plane work with."""
 
-    settings: Settings
+    settings: RuntimeSettings
     store: Store
     accounts: Accounts
     ledger: Ledger
@@ -76,7 +76,7 @@ STATUSES = {
 _NO_LIMIT = [(b"x-ratelimit-remaining", b"-1"), (b"x-ratelimit-reset", b"0")]
 
 
-def _services(settings: Settings, store: Store, metrics: LedgerMetrics) -> Services:
+def _services(settings: RuntimeSettings, store: Store, metrics: LedgerMetrics) -> Services:
     accounts = Accounts(store)
     return Services(
         settings=settings,
@@ -87,11 +87,11 @@ def _services(settings: Settings, store: Store, metrics: LedgerMetrics) -> Servi
     )
 
 
-def _metrics(settings: Settings) -> LedgerMetrics:
+def _metrics(settings: RuntimeSettings) -> LedgerMetrics:
     return LedgerMetrics(tenant_label=settings.cycles_metrics_tenant_tag_enabled)
 
 
-def _authenticators(settings: Settings, store: Store) -> Sequence[Authenticator]:
+def _authenticators(settings: RuntimeSettings, store: Store) -> Sequence[Authenticator]:
     return [AdminKey(settings.admin_api_key), ApiKeys(store)]
 
 
@@ -140,10 +140,14 @@ RUNTIME = Plane(
     handlers="cycles_server.handlers.runtime",
     access=ACCESS,
     statuses=STATUSES,
-    settings=Settings,
+    settings=RuntimeSettings,
     metrics=_metrics,
     services=_services,
     authenticators=_authenticators,
     jobs=_jobs,
     answer_headers=_answer_headers,
+    docs=lambda settings: (
+        settings.springdoc_api_docs_enabled,
+        settings.springdoc_swagger_ui_enabled,
+    ),
 )

@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 
 from cycles_server.monitoring.logs import configure_logging
-from cycles_server.settings import load_settings
+from cycles_server.settings.loading import load_settings
+from cycles_server.settings.runtime import RuntimeSettings
 
 EXTRA = {"trace_id": "4bf92f35", "request_id": "req-1", "tenant": "acme", "operation": "commit"}
 log = logging.getLogger("cycles_server.test")
@@ -35,7 +36,7 @@ def _restored_loggers() -> Iterator[None]:
 
 def configure(form: str, level: str = "INFO") -> dict[str, Any]:
     environ = {"LOGGING_STRUCTURED_FORMAT_CONSOLE": form, "LOG_LEVEL": level}
-    return configure_logging(load_settings(environ))
+    return configure_logging(load_settings(RuntimeSettings, environ))
 
 
 def fail() -> None:

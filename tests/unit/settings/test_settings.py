@@ -9,9 +9,15 @@ import traceback
 from pathlib import Path
 
 import pytest
+from click import BadParameter
+from pydantic import ValidationError
 from redis.asyncio import ConnectionPool
 
-from cycles_server.settings import IGNORED, SettingError, Settings, load_settings
+from cycles_server.cli import main
+from cycles_server.settings.common import CommonSettings, plane_port
+from cycles_server.settings.loading import SettingError, load_settings
+from cycles_server.settings.readers import Milliseconds, Port
+from cycles_server.settings.runtime import RuntimeSettings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
 AES_KEY = base64.b64encode(bytes(range(32))).decode()
@@ -21,7 +27,7 @@ SECRET = "pa55-w0rd"
 def error_line(**environ: str) -> str:
     """The line of the refusal; a test fails when there is none or more than one."""
     with pytest.raises(SettingError) as caught:
-        load_settings(environ)
+        load_settings(RuntimeSettings, environ)
     line = str(caught.value)
     assert "\n" not in line
     return line
@@ -31,22 +37,23 @@ def error_line(**environ: str) -> str:
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    settings = load_settings({})
+    settings = load_settings(RuntimeSettings, {})
     assert settings.model_fields_set == set()
-    for name, field in Settings.model_fields.items():
+    for name, field in RuntimeSettings.model_fields.items():
         assert getattr(settings, name) == field.default, name
 
 
 def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVER_PORT", "9999")
-    assert load_settings().server_port == 9999
-    assert load_settings({}).server_port == 7878
-    assert Settings().server_port == 7878  # the class alone looks at nothing
+    assert load_settings(RuntimeSettings).server_port == 9999
+    assert load_settings(RuntimeSettings, {}).server_port == 7878
+    assert RuntimeSettings().server_port == 7878  # the class alone looks at nothing
 
 
 def test_each_setting_has_its_field_name_in_capitals() -> None:
     environ = {
-        name.upper(): str(field.default or "0") for name, field in Settings.model_fields.items()
+        name.upper(): str(field.default or "0")
+        for name, field in RuntimeSettings.model_fields.items()
     }
     environ |= {
         "EVIDENCE_SIGNING_RETIRED_KEYS": "[]",
@@ -54,17 +61,19 @@ def test_each_setting_has_its_field_name_in_capitals() -> None:
         "REDIS_URL": "redis://h",
         "WEBHOOK_SECRET_ENCRYPTION_KEY": AES_KEY,
     }
-    assert load_settings(environ).model_fields_set == set(Settings.model_fields)
+    assert load_settings(RuntimeSettings, environ).model_fields_set == set(
+        RuntimeSettings.model_fields
+    )
 
 
-@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
+@pytest.mark.parametrize("name", [name.upper() for name in RuntimeSettings.model_fields])
 def test_an_empty_value_counts_as_unset(name: str) -> None:
-    assert load_settings({name: ""}) == load_settings({})
-    assert load_settings({name: ""}).ignored() == []
+    assert load_settings(RuntimeSettings, {name: ""}) == load_settings(RuntimeSettings, {})
+    assert load_settings(RuntimeSettings, {name: ""}).ignored() == []
 
 
 def test_names_in_other_case_are_other_variables() -> None:
-    assert load_settings({"redis_port": "x", "Redis_Port": "y"}).redis_port == 6379
+    assert load_settings(RuntimeSettings, {"redis_port": "x", "Redis_Port": "y"}).redis_port == 6379
 
 
 @pytest.mark.parametrize(
@@ -72,7 +81,7 @@ def test_names_in_other_case_are_other_variables() -> None:
     [("true", True), ("FALSE", False), ("True", True), ("on", True), ("no", False), ("0", False)],
 )
 def test_switches(text: str, value: bool) -> None:
-    settings = load_settings({"CYCLES_METRICS_TENANT_TAG_ENABLED": text})
+    settings = load_settings(RuntimeSettings, {"CYCLES_METRICS_TENANT_TAG_ENABLED": text})
     assert settings.cycles_metrics_tenant_tag_enabled is value
 
 
@@ -99,16 +108,23 @@ def test_switches(text: str, value: bool) -> None:
     ],
 )
 def test_values_that_are_taken(name: str, text: str, value: object) -> None:
-    assert getattr(load_settings({name: text}), name.lower()) == value
+    assert getattr(load_settings(RuntimeSettings, {name: text}), name.lower()) == value
 
 
 def test_ignored_names_what_was_set() -> None:
-    environ = {name.upper(): str(Settings.model_fields[name].default) for name in IGNORED}
+    environ = {
+        name.upper(): str(RuntimeSettings.model_fields[name].default)
+        for name in RuntimeSettings.IGNORED
+    }
     environ["JAVA_OPTS"] = "-Xmx512m"
     environ["EVIDENCE_SERVER_ID"] = "https://cycles.example.com/v1"
-    assert load_settings(environ).ignored() == sorted(name.upper() for name in IGNORED)
-    assert load_settings({"JAVA_OPTS": "-Xmx512m", "REDIS_PORT": "1"}).ignored() == ["JAVA_OPTS"]
-    assert load_settings({}).ignored() == []
+    assert load_settings(RuntimeSettings, environ).ignored() == sorted(
+        name.upper() for name in RuntimeSettings.IGNORED
+    )
+    assert load_settings(
+        RuntimeSettings, {"JAVA_OPTS": "-Xmx512m", "REDIS_PORT": "1"}
+    ).ignored() == ["JAVA_OPTS"]
+    assert load_settings(RuntimeSettings, {}).ignored() == []
 
 
 @pytest.mark.parametrize(
@@ -125,24 +141,55 @@ def test_ignored_names_what_was_set() -> None:
 )
 def test_grace_in_springs_notation(text: str, seconds: int) -> None:
     spring = {"SPRING_LIFECYCLE_TIMEOUT_PER_SHUTDOWN_PHASE": text}
-    assert load_settings(spring).cycles_shutdown_grace_seconds == seconds
+    assert load_settings(RuntimeSettings, spring).cycles_shutdown_grace_seconds == seconds
     both = spring | {"CYCLES_SHUTDOWN_GRACE_SECONDS": "7"}
-    assert load_settings(both).cycles_shutdown_grace_seconds == 7
+    assert load_settings(RuntimeSettings, both).cycles_shutdown_grace_seconds == 7
+
+
+# -- planes ----------------------------------------------------------------------------------------
+
+
+class OtherSettings(CommonSettings):
+    server_port: Port = plane_port(7979)
+    other_pause_ms: Milliseconds = 1000
+
+
+def test_a_plane_has_a_port_of_its_own() -> None:
+    assert load_settings(OtherSettings, {}).server_port == 7979
+    assert load_settings(OtherSettings, {"SERVER_PORT": "81"}).server_port == 81
+    with pytest.raises(ValidationError, match="server_port"):
+        CommonSettings()  # type: ignore[call-arg]
+
+
+def test_a_plane_reads_what_is_common_and_its_own() -> None:
+    environ = {"REDIS_PORT": "7000", "OTHER_PAUSE_MS": "5", "JAVA_OPTS": "-Xmx512m"}
+    other = load_settings(OtherSettings, environ)
+    assert (other.redis_port, other.other_pause_ms) == (7000, 5)
+    assert other.ignored() == ["JAVA_OPTS"]
+    with pytest.raises(SettingError, match=r"^OTHER_PAUSE_MS='0' is not allowed"):
+        load_settings(OtherSettings, {"OTHER_PAUSE_MS": "0"})
+
+
+def test_a_plane_leaves_the_others_alone() -> None:
+    environ = {"CYCLES_EXPIRY_INTERVAL_MS": "never", "EVIDENCE_PENDING_KEY": "elsewhere"}
+    other = load_settings(OtherSettings, environ)
+    assert not hasattr(other, "cycles_expiry_interval_ms")
+    assert other.ignored() == []
 
 
 # -- the address of the store ----------------------------------------------------------------------
 
 
 def test_the_url_is_put_together_from_host_port_and_password() -> None:
-    assert load_settings({}).redis_connection_url == "redis://localhost:6379"
-    v6 = load_settings({"REDIS_HOST": "::1", "REDIS_PORT": "7000"})
+    assert load_settings(RuntimeSettings, {}).redis_connection_url == "redis://localhost:6379"
+    v6 = load_settings(RuntimeSettings, {"REDIS_HOST": "::1", "REDIS_PORT": "7000"})
     assert v6.redis_connection_url == "redis://[::1]:7000"
 
 
 @pytest.mark.parametrize("password", ["simple", "a:b@c/d?e#f%41", "ünï cödé", "@", "%"])
 def test_redis_py_reads_the_password_back(password: str) -> None:
     environ = {"REDIS_HOST": "cache.local", "REDIS_PORT": "6380", "REDIS_PASSWORD": password}
-    pool = ConnectionPool.from_url(load_settings(environ).redis_connection_url)
+    pool = ConnectionPool.from_url(load_settings(RuntimeSettings, environ).redis_connection_url)
     assert pool.connection_kwargs["host"] == "cache.local"
     assert pool.connection_kwargs["port"] == 6380
     assert pool.connection_kwargs["password"] == password
@@ -159,7 +206,7 @@ def test_redis_py_reads_the_password_back(password: str) -> None:
 )
 def test_a_url_wins_over_the_three(url: str) -> None:
     environ = {"REDIS_URL": url, "REDIS_HOST": "other", "REDIS_PASSWORD": "other"}
-    assert load_settings(environ).redis_connection_url == url
+    assert load_settings(RuntimeSettings, environ).redis_connection_url == url
     ConnectionPool.from_url(url)
 
 
@@ -227,7 +274,9 @@ REFUSED = [
     ),
     *(
         (name, "maybe", "true or false")
-        for name, field in ((name.upper(), field) for name, field in Settings.model_fields.items())
+        for name, field in (
+            (name.upper(), field) for name, field in RuntimeSettings.model_fields.items()
+        )
         if field.annotation is bool
     ),
     *(
@@ -274,9 +323,11 @@ def test_a_bad_value_is_refused_in_one_line(name: str, value: str, allowed: str)
 
 
 def test_every_setting_that_can_be_wrong_is_tried() -> None:
-    free_text = {name for name, field in Settings.model_fields.items() if field.annotation is str}
+    free_text = {
+        name for name, field in RuntimeSettings.model_fields.items() if field.annotation is str
+    }
     tried = {name.lower() for name, _, _ in REFUSED}
-    assert set(Settings.model_fields) - free_text <= tried
+    assert set(RuntimeSettings.model_fields) - free_text <= tried
 
 
 @pytest.mark.parametrize(
@@ -302,6 +353,16 @@ def test_a_value_cannot_forge_a_line() -> None:
     assert r"'x\nERROR all is lost\x1b[2J'" in line
 
 
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_the_command_line_allows_as_many_workers_as_the_setting(command: str) -> None:
+    [option] = [option for option in main.commands[command].params if option.name == "workers"]
+    assert load_settings(RuntimeSettings, {"CYCLES_WORKERS": "1024"}).cycles_workers == 1024
+    assert option.type.convert("1024", option, None) == 1024
+    assert "a whole number from 1 to 1024" in error_line(CYCLES_WORKERS="1025")
+    with pytest.raises(BadParameter, match="1<=x<=1024"):
+        option.type.convert("1025", option, None)
+
+
 # -- secrets ---------------------------------------------------------------------------------------
 
 
@@ -320,7 +381,7 @@ def test_a_value_cannot_forge_a_line() -> None:
 )
 def test_a_refused_secret_is_not_shown(name: str, value: str) -> None:
     with pytest.raises(SettingError) as caught:
-        load_settings({name: value})
+        load_settings(RuntimeSettings, {name: value})
     told = "".join(traceback.format_exception(caught.value))
     assert str(caught.value).startswith(f"{name} (value not shown) is not allowed")
     assert value not in told
@@ -329,13 +390,14 @@ def test_a_refused_secret_is_not_shown(name: str, value: str) -> None:
 
 def test_printing_the_settings_shows_no_secret() -> None:
     settings = load_settings(
+        RuntimeSettings,
         {
             "ADMIN_API_KEY": SECRET,
             "REDIS_PASSWORD": SECRET,
             "REDIS_URL": f"redis://:{SECRET}@h",
             "WEBHOOK_SECRET_ENCRYPTION_KEY": AES_KEY,
             "JAVA_OPTS": f"-Dkey={SECRET}",
-        }
+        },
     )
     for text in (repr(settings), str(settings), f"{settings}"):
         assert SECRET not in text
@@ -355,9 +417,9 @@ def _documented() -> dict[str, tuple[str, str]]:
     return {name: (default, meaning) for name, default, meaning in rows}
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", RuntimeSettings.model_fields)
 def test_the_page_has_each_setting_with_its_default(name: str) -> None:
-    field = Settings.model_fields[name]
+    field = RuntimeSettings.model_fields[name]
     default = str(field.default).lower() if isinstance(field.default, bool) else field.default
     shown = "empty" if default in ("", None, []) else f"`{default}`"
     assert name.upper() in _documented(), f"docs/configuration.md has no row for {name.upper()}"
@@ -365,12 +427,21 @@ def test_the_page_has_each_setting_with_its_default(name: str) -> None:
 
 
 def test_the_page_has_no_other_settings() -> None:
-    assert set(_documented()) == {name.upper() for name in Settings.model_fields}
+    assert set(_documented()) == {name.upper() for name in RuntimeSettings.model_fields}
 
 
-def test_the_page_keeps_the_ignored_apart() -> None:
-    section = PAGE.split("\n## Accepted and ignored\n")[1].split("\n## ")[0]
-    assert {name.lower() for name, _, _ in _ROW.findall(section)} == IGNORED
+def _section(title: str) -> set[str]:
+    """Field names of the settings below a heading of the page."""
+    section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return {name.lower() for name, _, _ in _ROW.findall(section)}
+
+
+def test_the_page_keeps_planes_and_the_ignored_apart() -> None:
+    ignored = RuntimeSettings.IGNORED
+    own = set(RuntimeSettings.model_fields) - set(CommonSettings.model_fields) | {"server_port"}
+    assert _section("Accepted and ignored") == ignored
+    assert _section("The runtime plane") == own - ignored
+    assert _section("Every plane") == set(CommonSettings.model_fields) - ignored - {"server_port"}
 
 
 def test_the_error_lines_of_the_page_are_real() -> None:
