@@ -36,6 +36,7 @@ class CyclesServer:
         folder: Path | None = None,
         open_files: int | None = None,
         wait: bool = True,
+        module: str = "cycles_server",
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -43,7 +44,7 @@ class CyclesServer:
         # `python -m` takes the package from the folder it is run in, where it is there.
         self._folder = folder
         self._command = [
-            sys.executable, "-W", "error::ResourceWarning", "-m", "cycles_server",
+            sys.executable, "-W", "error::ResourceWarning", "-m", module,
             "--host", "127.0.0.1", "--port", str(self.port), *arguments,
         ]  # fmt: skip
         if open_files is not None:

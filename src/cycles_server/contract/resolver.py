@@ -39,7 +39,9 @@ def find_handler(package: str, tag: str, operation_id: str) -> Any:
     name = inflection.underscore(operation_id)
     try:
         return getattr(import_module(module_name), name)
-    except (ModuleNotFoundError, AttributeError):
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != module_name:
+            raise  # the handlers are there; something that they need is not
         raise LookupError(
             f"operation {operation_id} (tag {tag}) has no handler {module_name}.{name}"
         ) from None
