@@ -5,16 +5,22 @@ Everything is built from a copy: building leaves traces.
 
 from __future__ import annotations
 
+import ast
+import configparser
+import importlib.metadata
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from conftest import Running
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from support.redis import RedisServer
 from support.server import CyclesServer
 
@@ -30,6 +36,9 @@ PLACES = {
 """Folders of the sources and where they are once installed."""
 FORGOTTEN = ("src/cycles_server/forgotten.py", "handlers/runtime/forgotten.py")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.py[cod]", "*.egg-info", ".*")
+
+CONFIG = configparser.ConfigParser()
+CONFIG.read(ROOT / "setup.cfg")
 
 
 def build(sources: Path, folder: Path) -> zipfile.ZipFile:
@@ -137,3 +146,39 @@ def test_the_installed_server_serves(python: Path, store: RedisServer, tmp_path:
         assert tenant.commit(tenant.reserved(), 1).json()["status"] == "COMMITTED"
     finally:
         server.stop()
+
+
+# -- what it needs ---------------------------------------------------------------------------------
+
+
+def needs(text: str) -> list[Requirement]:
+    return [Requirement(line) for line in text.split("\n") if line.strip()]
+
+
+def modules_used(files: Iterable[Path]) -> set[str]:
+    """Top-level modules of others that the files import, wherever in the file."""
+    names: set[str] = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(str(node.module).split(".")[0])
+    return names - sys.stdlib_module_names - {"cycles_server", "_typeshed"}
+
+
+def test_what_is_imported_is_required_and_the_other_way_round() -> None:
+    used = modules_used(path for place in PLACES for path in (ROOT / place).rglob("*.py"))
+    brought = importlib.metadata.packages_distributions()
+    distributions = {canonicalize_name(brought[module][0]) for module in used}
+    required = needs(CONFIG["options"]["install_requires"])
+    assert distributions == {canonicalize_name(need.name) for need in required}
+
+
+def test_the_lock_has_a_version_of_each_requirement_that_will_do() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    locked = {canonicalize_name(name): version for name, version in pins.items()}
+    texts = [CONFIG["options"]["install_requires"], *CONFIG["options.extras_require"].values()]
+    for need in (need for text in texts for need in needs(text)):
+        assert locked[canonicalize_name(need.name)] in need.specifier, need
