@@ -34,6 +34,7 @@ class CyclesServer:
         arguments: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
         folder: Path | None = None,
+        python: Path = Path(sys.executable),
         open_files: int | None = None,
         wait: bool = True,
         module: str = "cycles_server",
@@ -44,7 +45,7 @@ class CyclesServer:
         # `python -m` takes the package from the folder it is run in, where it is there.
         self._folder = folder
         self._command = [
-            sys.executable, "-W", "error::ResourceWarning", "-m", module,
+            str(python), "-W", "error::ResourceWarning", "-m", module,
             "--host", "127.0.0.1", "--port", str(self.port), *arguments,
         ]  # fmt: skip
         if open_files is not None:
