@@ -7,22 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cycles_server.auth.scopefilter import admits
-from cycles_server.ledger.scopes import LEVELS
+from cycles_server.ledger.scopes import LEVELS, asked_segments
+from cycles_server.paging.queries import given
 from cycles_server.paging.windows import Window, read_window
 from cycles_server.reservations.records import Row, finalized_at_ms, number_of, text_of
-
-
-def given(query: Mapping[str, Any], name: str) -> str:
-    """A text filter; a blank one counts as not given (then empty)."""
-    value: str = query.get(name, "")
-    return value if value.strip() else ""
-
-
-def segments(query: Mapping[str, Any], levels: tuple[str, ...] = LEVELS) -> frozenset[str]:
-    """The scope segments that the subject filters ask for, such as ``agent:bot``."""
-    return frozenset(
-        f"{level}:{value.lower()}" for level in levels if (value := given(query, level))
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +89,7 @@ def read_selection(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> S
     return Selection(
         status=given(query, "status"),
         idempotency_key=given(query, "idempotency_key"),
-        segments=segments(query, LEVELS[1:]),
+        segments=asked_segments(query, LEVELS[1:]),
         created=read_window(query, "from", "to"),
         expires=read_window(query, "expires_from", "expires_to"),
         finalized=read_window(query, "finalized_from", "finalized_to"),
