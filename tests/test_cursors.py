@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from cycles_server.paging.cursors import Cursor, fingerprint
-from cycles_server.reservations.selection import read_selection
+from cycles_server.paging.windows import Window
+from cycles_server.reservations.filters import Criterion
+from cycles_server.reservations.selection import Selection, read_selection
 
 NOON = "2026-04-10T12:00:00Z"
 EVERYTHING = {
@@ -37,6 +39,16 @@ def test_a_sorted_list_binds_as_ever(query: dict[str, Any], binding: str) -> Non
     order = ("reserved", "asc")
     bound = fingerprint("acme", order, read_selection(query, ()).asked())
     assert Cursor("reservations-sorted", (7, "id-1"), order, bound).text() == SORTED + binding
+
+
+def test_a_later_filter_binds_only_where_it_is_asked_for() -> None:
+    def asked(**criteria: Criterion) -> list[Any]:
+        return Selection(created=Window(), criteria=criteria, scope_filter=()).asked()
+
+    one, other = (Criterion(value, (), lambda row: True) for value in ("one", "other"))
+    assert asked() == read_selection({}, ()).asked()
+    assert len({fingerprint(*bound) for bound in (asked(), asked(a=one), asked(a=other))}) == 3
+    assert asked(a=one, b=other) == asked(b=other, a=one) != asked(a=other, b=one)
 
 
 def test_other_lists_cursors_are_as_ever() -> None:
