@@ -17,16 +17,19 @@ from cycles_server.paging.cursors import (
 )
 from cycles_server.paging.pages import ByteLimit, page_body
 from cycles_server.paging.queries import DEFAULT_LIMIT, Order, order_in, read_order
-from cycles_server.reservations.records import (
+from cycles_server.reservations.bodies import (
     ALL_MAPS,
-    Row,
-    add_objects,
     listed_fields,
+    object_fields,
+    reservation_detail,
+)
+from cycles_server.reservations.records import (
+    Row,
+    add_fields,
     log_unusable,
     number_of,
     read_lengths,
     read_rows,
-    reservation_detail,
 )
 from cycles_server.reservations.search import CREATED, SORT_KEYS, find
 from cycles_server.reservations.selection import Selection, read_selection
@@ -116,9 +119,12 @@ async def _bodies(
     store: Store, names: TenantKeys, ids: Sequence[str], query: ListQuery, most_bytes: int
 ) -> tuple[list[Body], int]:
     """The bodies of the first rows that fit, one at least, and of how many ids they are."""
+    # What is shown, and what decides.
+    fields = tuple(dict.fromkeys((*listed_fields(query.maps), *query.selection.fields)))
+    objects = object_fields(query.maps)
     read, lengths = await asyncio.gather(
-        read_rows(store, names, ids, listed_fields(query.maps)),
-        read_lengths(store, names, ids, query.maps),
+        read_rows(store, names, ids, fields),
+        read_lengths(store, names, ids, objects),
     )
     fitting: dict[str, Row] = {}
     with_objects: list[str] = []
@@ -132,7 +138,7 @@ async def _bodies(
             if length:
                 with_objects.append(row_id)
         looked_at += 1
-    await add_objects(store, names, fitting, with_objects, query.maps)
+    await add_fields(store, names, fitting, with_objects, objects)
     bodies = []
     for row_id, row in fitting.items():
         try:
