@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cycles_server.http.exchange import Exchange, Reply
-from cycles_server.ledger.balance_query import balance_page, read_balance_query
+from cycles_server.ledger.balances import balance_page, read_balance_query
 from cycles_server.planes.runtime import Services
 
 from ._rules import effective_tenant

@@ -8,13 +8,10 @@ from cycles_server.ledger.audit import NO_AUDIT, operator_release_entry
 from cycles_server.ledger.refusals import refusal
 from cycles_server.planes.runtime import Services
 from cycles_server.refusal import forbidden
+from cycles_server.reservations.bodies import ALL_MAPS, reservation_detail
 from cycles_server.reservations.listing import list_page, read_list_query
-from cycles_server.reservations.records import (
-    ALL_MAPS,
-    find_reservation,
-    reservation_detail,
-    text_of,
-)
+from cycles_server.reservations.lookup import find_reservation
+from cycles_server.reservations.records import text_of
 from cycles_server.store.clock import now_ms
 from cycles_server.store.layout import new_id
 

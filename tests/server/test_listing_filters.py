@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from support.reading import DAY_MS, T0, Lists, instant
+
+from cycles_server.refusal import Refusal
+from cycles_server.reservations.filters import FILTERS, Criterion
+from cycles_server.reservations.listing import list_page, read_list_query
+from cycles_server.store.keys import Keys
+from cycles_server.store.store import Store
 
 
 @pytest.fixture
@@ -106,3 +114,38 @@ def test_a_key_is_found_among_old_rows_without_its_record(lists: Lists) -> None:
     assert lists.ids(idempotency_key="k") == [old]
     assert lists.ids(idempotency_key="k", to=instant(now - 3 * DAY_MS)) == [older]
     assert lists.refused(400, idempotency_key="x" * 257) == "INVALID_REQUEST"
+
+
+def test_a_filter_is_one_declaration(
+    lists: Lists, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter of a field that no other part of the list reads, in every order."""
+
+    def policy(query: Mapping[str, Any]) -> Criterion | None:
+        asked = query.get("overage_policy", "").encode()
+        if not asked:
+            return None
+        return Criterion(
+            asked.decode(), ("overage_policy",), lambda row: row["overage_policy"] == asked
+        )
+
+    monkeypatch.setitem(FILTERS, "overage_policy", policy)
+    rows = [lists.put(T0 + place, overage_policy=f"P{place % 2}") for place in range(6)]
+
+    async def ids(**query: Any) -> tuple[list[str], str]:
+        store = Store(running.store.url, keys=Keys(), timeout_ms=2_000)
+        try:
+            page = await list_page(store, lists.name, read_list_query(query, ()), 1_000_000)
+        finally:
+            await store.close()
+        return [row["reservation_id"] for row in page["reservations"]], page.get("next_cursor", "")
+
+    assert asyncio.run(ids())[0] == rows[::-1]
+    for order in ({}, {"sort_by": "created_at_ms"}, {"sort_by": "expires_at_ms"}):
+        asked = {"overage_policy": "P1", "limit": 2, **order}
+        first, cursor = asyncio.run(ids(**asked))
+        assert first == [rows[5], rows[3]]
+        assert asyncio.run(ids(**asked, cursor=cursor)) == ([rows[1]], "")
+        if order:
+            with pytest.raises(Refusal, match="belongs to a list with another"):
+                asyncio.run(ids(**{**asked, "overage_policy": "P0"}, cursor=cursor))

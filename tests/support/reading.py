@@ -102,6 +102,10 @@ class Reader:
         return rows
 
 
+_NOT_OF_THE_PAGE = ("info", "eval")
+"""What this count itself asks, and what a connection asks its node once a second."""
+
+
 class CommandCount:
     """How often each Redis command runs from here on."""
 
@@ -114,7 +118,7 @@ class CommandCount:
         return {
             name: calls - self._before.get(name, 0)
             for name, calls in after.items()
-            if calls != self._before.get(name, 0) and name != "info"
+            if calls != self._before.get(name, 0) and name not in _NOT_OF_THE_PAGE
         }
 
     def _read(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cycles_server.reservations.index import STEP, IndexWalk
+from cycles_server.paging.walks import STEP, IndexWalk
 from cycles_server.store.clock import now_ms
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.scan import PAUSE_S, scan
@@ -75,7 +75,7 @@ async def _add_missing(store: Store, keys: Sequence[str]) -> int:
 
 async def _drop_gone(store: Store, tenant: str, oldest_kept: int) -> int:
     names = store.keys.tenant(tenant)
-    walk = IndexWalk(store, names, newest_first=False, highest=oldest_kept - 1)
+    walk = IndexWalk(store, names.index, newest_first=False, highest=oldest_kept - 1)
     dropped = 0
     while batch := await walk.step(STEP):
         there = await asyncio.gather(

@@ -1,1 +1,2 @@
-"""Lists for every plane: cursors, and windows in time."""
+"""Lists for every plane: what a query may ask of any list, walks over what is stored, pages, and
+cursors. Nothing here knows what the rows are."""

@@ -40,6 +40,22 @@ class Cursor:
         fields = [self.kind, self.after, self.order, self.binding]
         return base64.urlsafe_b64encode(orjson.dumps(fields)).rstrip(b"=").decode()
 
+    def place(self, value_type: type, binding: str) -> Place:
+        """Where the next page goes on.
+
+        Args:
+            value_type: of what the list's rows are ordered by.
+            binding: of the query that the cursor came with.
+
+        Raises:
+            Refusal: 400 for a cursor of another binding, or of no place in this list.
+        """
+        if self.binding != binding:
+            raise foreign_cursor()
+        if type(self.after[0]) is not value_type:
+            raise malformed_cursor()
+        return self.after
+
 
 def read_cursor(query: Mapping[str, Any], kinds: Collection[str]) -> Cursor | None:
     """The cursor in a query's ``cursor``; None for none or a blank one.

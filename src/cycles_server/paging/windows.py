@@ -42,6 +42,11 @@ class Window:
     def is_open(self) -> bool:
         return self.lower is None and self.upper is None
 
+    @property
+    def bounds(self) -> list[int | None]:
+        """Both ends, as a JSON value."""
+        return [self.lower, self.upper]
+
     def admits(self, ms: int | None) -> bool:
         """Whether a value lies inside; a row without the value lies in the open window only."""
         if ms is None:

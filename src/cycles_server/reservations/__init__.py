@@ -1,1 +1,1 @@
-"""Lists and look-ups of what the ledger holds."""
+"""The list of reservations, and the look-up of one."""

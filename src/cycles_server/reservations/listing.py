@@ -15,27 +15,29 @@ from cycles_server.paging.cursors import (
     malformed_cursor,
     read_cursor,
 )
-from cycles_server.reservations.records import (
+from cycles_server.paging.pages import ByteLimit, page_body
+from cycles_server.paging.queries import DEFAULT_LIMIT, Order, order_in, read_order
+from cycles_server.reservations.bodies import (
     ALL_MAPS,
-    Row,
-    add_objects,
     listed_fields,
+    object_fields,
+    reservation_detail,
+)
+from cycles_server.reservations.records import (
+    Row,
+    add_fields,
     log_unusable,
     number_of,
     read_lengths,
     read_rows,
-    reservation_detail,
 )
-from cycles_server.reservations.search import CREATED, SORT_TYPES, Order, find
+from cycles_server.reservations.search import CREATED, SORT_KEYS, find
 from cycles_server.reservations.selection import Selection, read_selection
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.store import Store
 
-DEFAULT_LIMIT = 50
-
 _UNSORTED, _SORTED = "reservations", "reservations-sorted"
-_DIRECTIONS = ("asc", "desc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,7 @@ def read_list_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> 
             on a sorted one.
     """
     selection = read_selection(query, scope_filter)
-    order = None
-    if "sort_by" in query or "sort_dir" in query:
-        order = (query.get("sort_by", CREATED), query.get("sort_dir", "desc"))
+    order = read_order(query, CREATED)
     cursor = read_cursor(query, (_UNSORTED, _SORTED))
     if cursor is not None:
         if cursor.kind == _UNSORTED and order is not None:
@@ -82,12 +82,9 @@ def read_list_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> 
 
 
 def _order_in(cursor: Cursor) -> Order | None:
-    order = cursor.order
-    if (order is None) != (cursor.kind == _UNSORTED):
+    if (cursor.order is None) != (cursor.kind == _UNSORTED):
         raise malformed_cursor()
-    if order is not None and (order[0] not in SORT_TYPES or order[1] not in _DIRECTIONS):
-        raise malformed_cursor()
-    return order
+    return order_in(cursor, SORT_KEYS)
 
 
 async def list_page(store: Store, tenant: str, query: ListQuery, most_bytes: int) -> Body:
@@ -105,46 +102,43 @@ async def list_page(store: Store, tenant: str, query: ListQuery, most_bytes: int
         binding = fingerprint(tenant, query.order, query.selection.asked())
     after = None
     if query.cursor is not None:
-        after = query.cursor.after
         by = CREATED if query.order is None else query.order[0]
-        if query.cursor.binding != binding:
-            raise foreign_cursor()
-        if type(after[0]) is not SORT_TYPES[by]:
-            raise malformed_cursor()
+        after = query.cursor.place(SORT_KEYS[by].type, binding)
     names = store.keys.tenant(tenant)
     found = await find(store, names, query.selection, query.order, query.limit, after)
-    ids = [row_id for _, row_id in found.rows]
+    places = [place for place, _ in found.rows]
+    ids = [row_id for _, row_id in places]
     bodies, looked_at = await _bodies(store, names, ids, query, most_bytes)
-    end = found.end if looked_at == len(ids) else found.rows[looked_at - 1]
-    body: Body = {"reservations": bodies}
-    if end is not None:
-        kind = _UNSORTED if query.order is None else _SORTED
-        body["next_cursor"] = Cursor(kind, end, query.order, binding).text()
-    body["has_more"] = end is not None
-    return body
+    end = found.end if looked_at == len(ids) else places[looked_at - 1]
+    kind = _UNSORTED if query.order is None else _SORTED
+    goes_on = None if end is None else Cursor(kind, end, query.order, binding)
+    return page_body("reservations", bodies, goes_on)
 
 
 async def _bodies(
     store: Store, names: TenantKeys, ids: Sequence[str], query: ListQuery, most_bytes: int
 ) -> tuple[list[Body], int]:
     """The bodies of the first rows that fit, one at least, and of how many ids they are."""
+    # What is shown, and what decides.
+    fields = tuple(dict.fromkeys((*listed_fields(query.maps), *query.selection.fields)))
+    objects = object_fields(query.maps)
     read, lengths = await asyncio.gather(
-        read_rows(store, names, ids, listed_fields(query.maps)),
-        read_lengths(store, names, ids, query.maps),
+        read_rows(store, names, ids, fields),
+        read_lengths(store, names, ids, objects),
     )
     fitting: dict[str, Row] = {}
     with_objects: list[str] = []
-    looked_at = size = 0
+    room = ByteLimit(most_bytes)
+    looked_at = 0
     for row_id, row, length in zip(ids, read, lengths, strict=True):
         if row is not None and _still_asked_for(query.selection, row_id, row):
-            size += length + sum(map(len, row.values()))
-            if fitting and size > most_bytes:
+            if not room.admits(length + sum(map(len, row.values()))):
                 break
             fitting[row_id] = row
             if length:
                 with_objects.append(row_id)
         looked_at += 1
-    await add_objects(store, names, fitting, with_objects, query.maps)
+    await add_fields(store, names, fitting, with_objects, objects)
     bodies = []
     for row_id, row in fitting.items():
         try:

@@ -1,4 +1,5 @@
-"""Which reservations a list asks for."""
+"""Which reservations a list asks for: all filters of a query, its window of creation, and what
+the caller's key is limited to."""
 
 from __future__ import annotations
 
@@ -7,63 +8,47 @@ from dataclasses import dataclass
 from typing import Any
 
 from cycles_server.auth.scopefilter import admits
-from cycles_server.ledger.scopes import LEVELS
 from cycles_server.paging.windows import Window, read_window
-from cycles_server.reservations.records import Row, finalized_at_ms, number_of, text_of
+from cycles_server.reservations.filters import FILTERS, Criterion
+from cycles_server.reservations.records import Row, text_of
 
-
-def given(query: Mapping[str, Any], name: str) -> str:
-    """A text filter; a blank one counts as not given (then empty)."""
-    value: str = query.get(name, "")
-    return value if value.strip() else ""
-
-
-def segments(query: Mapping[str, Any], levels: tuple[str, ...] = LEVELS) -> frozenset[str]:
-    """The scope segments that the subject filters ask for, such as ``agent:bot``."""
-    return frozenset(
-        f"{level}:{value.lower()}" for level in levels if (value := given(query, level))
-    )
+_NO_BOUNDS = Window().bounds
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The filters of a list; all of them must be met.
+    """What a row must meet, all of it.
 
     Attributes:
-        status, idempotency_key: empty for any.
-        segments: scope segments that the scope path must hold.
-        created, expires, finalized: windows in epoch ms.
+        created: the window of creation, which the walk along the index keeps to.
+        criteria: the filters that are asked for, by name.
         scope_filter: what the caller's key is limited to; not part of what was asked for.
     """
 
-    status: str
-    idempotency_key: str
-    segments: frozenset[str]
     created: Window
-    expires: Window
-    finalized: Window
+    criteria: Mapping[str, Criterion]
     scope_filter: tuple[str, ...]
 
     @property
+    def idempotency_key(self) -> str:
+        """The key asked for, which names the reservation at once; empty for any."""
+        criterion = self.criteria.get("idempotency_key")
+        return criterion.asked if criterion is not None else ""
+
+    @property
     def fields(self) -> tuple[str, ...]:
-        """What :meth:`admits` looks at, and whose the row is."""
+        """What :meth:`admits` looks at, and whose the row is; none comes twice."""
         wanted = ["tenant"]
-        if self.status or not self.finalized.is_open:
-            wanted.append("state")
-        if self.idempotency_key:
-            wanted.append("idempotency_key")
-        if self.segments or self.scope_filter:
+        if self.scope_filter:
             wanted.append("scope_path")
-        if not self.expires.is_open:
-            wanted.append("expires_at")
-        if not self.finalized.is_open:
-            wanted += ["committed_at", "released_at"]
-        return tuple(wanted)
+        for criterion in self.criteria.values():
+            wanted += criterion.fields
+        return tuple(dict.fromkeys(wanted))
 
     @property
     def looks_at_rows(self) -> bool:
         """Whether a row can be turned down at all, but for its time of creation."""
-        return len(self.fields) > 1
+        return bool(self.criteria or self.scope_filter)
 
     def admits(self, row: Row) -> bool:
         """Whether a row is asked for. The window of creation is the index's business.
@@ -71,39 +56,42 @@ class Selection:
         Raises:
             StoreCorrupt: a field that decides cannot be read.
         """
-        if self.status and text_of(row, "state") != self.status:
-            return False
-        if self.idempotency_key and row.get("idempotency_key") != self.idempotency_key.encode():
-            return False
-        if self.segments or self.scope_filter:
-            scope = text_of(row, "scope_path")
-            if not self.segments.issubset(scope.split("/")):
+        for criterion in self.criteria.values():
+            if not criterion.admits(row):
                 return False
-            if not admits(self.scope_filter, scope):
-                return False
-        if not self.expires.is_open and not self.expires.admits(number_of(row, "expires_at")):
-            return False
-        return self.finalized.is_open or self.finalized.admits(finalized_at_ms(row))
+        return not self.scope_filter or admits(self.scope_filter, text_of(row, "scope_path"))
 
     def asked(self) -> list[Any]:
-        """The filters and windows as JSON values, for a cursor's fingerprint."""
-        windows = (self.created, self.expires, self.finalized)
-        bounds = [[window.lower, window.upper] for window in windows]
-        return [self.status, self.idempotency_key, sorted(self.segments), bounds]
+        """What was asked for as JSON values, for a cursor's fingerprint.
+
+        The first filters are always there, in this form: cursors that clients hold are bound to
+        it. Any later one is there by its name where it is asked for, and so leaves the cursors
+        of the lists without it as they are.
+        """
+        asked = {name: criterion.asked for name, criterion in self.criteria.items()}
+        return [
+            asked.pop("status", ""),
+            asked.pop("idempotency_key", ""),
+            asked.pop("subject", []),
+            [
+                self.created.bounds,
+                asked.pop("expires", _NO_BOUNDS),
+                asked.pop("finalized", _NO_BOUNDS),
+            ],
+            *sorted(asked.items()),
+        ]
 
 
 def read_selection(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> Selection:
-    """The filters of a query. ``tenant`` is none of them: it says whose list is asked for.
+    """What a query asks for.
 
     Raises:
         Refusal: 400 for a bound or window that is not one.
     """
+    created = read_window(query, "from", "to")
+    criteria = {name: read(query) for name, read in FILTERS.items()}
     return Selection(
-        status=given(query, "status"),
-        idempotency_key=given(query, "idempotency_key"),
-        segments=segments(query, LEVELS[1:]),
-        created=read_window(query, "from", "to"),
-        expires=read_window(query, "expires_from", "expires_to"),
-        finalized=read_window(query, "finalized_from", "finalized_to"),
+        created=created,
+        criteria={name: one for name, one in criteria.items() if one is not None},
         scope_filter=scope_filter,
     )

@@ -13,7 +13,7 @@ from support.reading import DAY_MS, T0, put_reservation
 from support.redis import RedisServer
 
 from cycles_server.jobs.index_repair import prune_index, repair_index
-from cycles_server.reservations.index import IndexWalk
+from cycles_server.paging.walks import IndexWalk
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout, ReferenceLayout
 from cycles_server.store.store import Store
@@ -118,7 +118,7 @@ def test_a_walk_sees_every_row_once(
     store.client.zadd(names.index, {row: created for created, row in rows})
 
     async def walk(client: Store, **bounds: Any) -> list[tuple[int, str]]:
-        steps = IndexWalk(client, names, newest_first=newest_first, **bounds)
+        steps = IndexWalk(client, names.index, newest_first=newest_first, **bounds)
         seen: list[tuple[int, str]] = []
         while batch := await steps.step(count):
             assert len(batch) <= count

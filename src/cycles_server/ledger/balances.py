@@ -1,32 +1,29 @@
-"""The balances of a tenant's budgets."""
+"""The balances of a tenant's budgets: what a query asks for, and one page of them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from heapq import merge
-from itertools import islice
 from typing import Any
 
 from cycles_server.auth.scopefilter import admits
 from cycles_server.jsontext import INT64_MAX, INT64_MIN
 from cycles_server.ledger.bodies import Body, balance
-from cycles_server.ledger.scopes import LEVELS, UNITS
-from cycles_server.paging.cursors import Cursor, read_cursor
+from cycles_server.ledger.scopes import LEVELS, UNITS, asked_segments
+from cycles_server.paging.cursors import Cursor, Place, read_cursor
+from cycles_server.paging.pages import page_along, page_body
+from cycles_server.paging.queries import DEFAULT_LIMIT
+from cycles_server.paging.walks import SetWalk
 from cycles_server.refusal import invalid
-from cycles_server.reservations.selection import segments
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_LIMIT = 50
 _KIND = "balances"
-_STEP = 1_000
-"""How many of a tenant's budgets are looked at before others get their turn."""
 _FIELDS = (
     "tenant_id",
     "is_over_limit",
@@ -57,6 +54,11 @@ class BalanceQuery:
     limit: int
     after: Name | None
 
+    def admits(self, budget: Name) -> bool:
+        """Whether a budget is asked for."""
+        scope = budget[0]
+        return self.segments.issubset(scope.split("/")) and admits(self.scope_filter, scope)
+
 
 def read_balance_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> BalanceQuery:
     """Read the validated query of getBalances. ``include_children`` changes nothing: scopes
@@ -66,7 +68,7 @@ def read_balance_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) 
         Refusal: 400 without a subject filter (contract: getBalances, filter), or for a
             malformed cursor.
     """
-    wanted = segments(query)
+    wanted = asked_segments(query)
     if not wanted:
         raise invalid("", f"At least one subject filter is required: {', '.join(LEVELS)}")
     cursor = read_cursor(query, (_KIND,))
@@ -87,35 +89,20 @@ async def balance_page(store: Store, tenant: str, query: BalanceQuery) -> Body:
         StoreError: the store failed.
     """
     names = store.keys.tenant(tenant)
-    wanted = await _wanted(names, await store.read_bulk("SMEMBERS", names.budgets), query)
-    rows: list[tuple[Name, Body]] = []
-    # One row more than the page tells whether there is another page.
-    while len(rows) <= query.limit and (chunk := list(islice(wanted, query.limit + 1))):
-        rows += await _read(store, names, chunk)
-    page = rows[: query.limit]
-    body: Body = {"balances": [row for _, row in page]}
-    if len(rows) > query.limit:
-        body["next_cursor"] = Cursor(_KIND, page[-1][0]).text()
-    body["has_more"] = len(rows) > query.limit
-    return body
+    walk = SetWalk(
+        store,
+        names.budgets,
+        place_of=names.scope_and_unit,
+        admits=query.admits,
+        after=query.after,
+    )
 
+    async def look(budgets: Sequence[Place]) -> list[tuple[Place, Body]]:
+        return await _read(store, names, budgets)
 
-async def _wanted(names: TenantKeys, keys: Sequence[bytes], query: BalanceQuery) -> Iterator[Name]:
-    """The budgets that are asked for, in order; others get their turn between the pieces."""
-    pieces = []
-    for start in range(0, len(keys), _STEP):
-        piece = []
-        for key in keys[start : start + _STEP]:
-            name = names.scope_and_unit(key.decode(errors="replace"))
-            if query.after is not None and name <= query.after:
-                continue
-            scope = name[0]
-            if query.segments.issubset(scope.split("/")) and admits(query.scope_filter, scope):
-                piece.append(name)
-        piece.sort()
-        pieces.append(piece)
-        await asyncio.sleep(0)
-    return merge(*pieces)
+    page = await page_along(walk, look, query.limit, step=query.limit + 1)
+    goes_on = None if page.end is None else Cursor(_KIND, page.end)
+    return page_body("balances", [body for _, body in page.rows], goes_on)
 
 
 async def _read(
