@@ -162,7 +162,7 @@ async def find_reservation(store: Store, reservation_id: str) -> Row:
         row = _row(fields, reply)
         if "tenant" in row:
             return row
-    raise refusal([b"ERROR", b"NOT_FOUND"])
+    raise refusal("NOT_FOUND")
 
 
 def _row(fields: Sequence[str], reply: Sequence[bytes | None]) -> Row:
