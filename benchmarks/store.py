@@ -14,6 +14,7 @@ from redis import Redis
 
 from benchmarks.tenant import ALLOCATED, GRACE_MS, LEASE_MS, UNIT, Tenant, provision, scopes_of
 from cycles_server.embedded.store import EmbeddedRedis
+from cycles_server.governance.scripts import create_budget
 from cycles_server.store.keys import Keys
 from cycles_server.store.scripts import load_script
 
@@ -86,7 +87,7 @@ class Store:
 
     def add_bystanders(self, count: int) -> None:
         """Other tenants, each with a record and three budgets."""
-        script = load_script("create_budget")
+        script = load_script(create_budget.NAME)
         self.client.script_load(script.source.decode())
         record = orjson.loads(self.client.get(self.tenant.names.record))
         for first in range(0, count, _CHUNK):
@@ -97,9 +98,19 @@ class Store:
                 pipeline.set(names.record, orjson.dumps({**record, "tenant_id": name}))
                 pipeline.sadd(self.keys.tenants, name)
                 for scope in scopes_of(name):
-                    keys = [names.budget(scope, UNIT), names.budgets]
-                    fields = [name, str(uuid.uuid4()), scope, UNIT, str(ALLOCATED), "0", ""]
-                    pipeline.evalsha(script.sha.decode(), len(keys), *keys, *fields)
+                    keys = create_budget.Keys(
+                        budget_record=names.budget(scope, UNIT), tenant_budgets=names.budgets
+                    )
+                    arguments = create_budget.Arguments(
+                        tenant=name,
+                        ledger_id=str(uuid.uuid4()),
+                        scope=scope,
+                        unit=UNIT,
+                        allocated=str(ALLOCATED),
+                        overdraft_limit="0",
+                        overage_policy="",
+                    )
+                    pipeline.evalsha(script.sha.decode(), len(keys), *keys, *arguments)
             pipeline.execute()
 
     def newest(self, tenant: Tenant, count: int) -> list[str]:

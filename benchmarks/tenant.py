@@ -15,6 +15,8 @@ from cycles_server.governance.provisioning import (
     create_tenant,
     find_api_key,
 )
+from cycles_server.ledger.scripts import reserve
+from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import new_id
 from cycles_server.store.link import Argument
@@ -65,14 +67,17 @@ class Tenant:
         policy = read_tenant(tenant_record)
         subject = {"tenant": name, "workspace": "production", "agent": "summarizer"}
         scopes = scopes_of(name)
-        # The arguments of lua/reserve.lua that are the same in every call.
-        self._credential_keys = [key_name, names.record]
+        self._head_keys = HeadKeys(key_record=key_name, tenant_record=names.record)
+        self._head_arguments = HeadArguments(
+            verified_key=key_record,
+            verified_tenant=tenant_record,
+            key_valid_until=expires,
+            tenant=name,
+            tenant_guard=policy.guard,
+        )
+        self._policy = policy
         self._budget_keys = [names.budget(scope, UNIT) for scope in scopes]
-        self._credential: list[Argument] = [
-            *(key_record, tenant_record, expires, name, policy.guard, names.reservation_prefix)
-        ]
-        self._policy: list[Argument] = ["", policy.overage_policy, policy.max_extensions]
-        self._request: list[Argument] = [orjson.dumps(subject), orjson.dumps(_ACTION), b""]
+        self._subject, self._action = orjson.dumps(subject), orjson.dumps(_ACTION)
         self._scopes_json = orjson.dumps(scopes)
         self._scopes = scopes
 
@@ -92,22 +97,33 @@ class Tenant:
         """
         reservation_id = reservation_id or new_id(self.name)
         names = self.names
-        keys = [
-            *self._credential_keys,
-            names.idempotency("reserve", idempotency_key),
-            names.reservation(reservation_id),
-            *(names.ttl, names.index),
-            *self._budget_keys,
-        ]
-        request_hash = base64.b64encode(digest or os.urandom(32)).rstrip(b"=")
-        return keys, [
-            *self._credential,
-            *(request_hash, reservation_id, str(_HELD), UNIT, lease_ms, grace_ms),
-            *self._policy,
-            *self._request,
-            *(self._scopes_json, idempotency_key),
-            *self._scopes,
-        ]
+        keys = reserve.Keys(
+            idempotency_record=names.idempotency("reserve", idempotency_key),
+            reservation=names.reservation(reservation_id),
+            expiries=names.ttl,
+            creations=names.index,
+        )
+        arguments = reserve.Arguments(
+            reservation_prefix=names.reservation_prefix,
+            request_hash=base64.b64encode(digest or os.urandom(32)).rstrip(b"="),
+            reservation_id=reservation_id,
+            estimate=str(_HELD),
+            unit=UNIT,
+            lease_ms=lease_ms,
+            grace_ms=grace_ms,
+            asked_policy="",
+            default_policy=self._policy.overage_policy,
+            max_extensions=self._policy.max_extensions,
+            subject=self._subject,
+            action=self._action,
+            metadata=b"",
+            scopes_json=self._scopes_json,
+            idempotency_key=idempotency_key,
+        )
+        return (
+            [*self._head_keys, *keys, *self._budget_keys],
+            [*self._head_arguments, *arguments, *self._scopes],
+        )
 
 
 def provision(client: Redis, keys: Keys, name: str, *, with_key: bool = True) -> Tenant:

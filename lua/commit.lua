@@ -1,19 +1,21 @@
 #!lua
 -- commit: charge what was really used, and give back the rest of the hold.
 --
--- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
---       5 only where it is to be kept: the reference's record of the answer
--- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
---       6 key prefix of budgets (which ones, the reservation says)
---       7 reservation id                           8 idempotency key   9 request hash
---       10 actual amount   11 its unit             12 metrics JSON, or ''
---       13 metadata JSON, or ''
+-- KEYS  the head (see lib/call), reservation, expiries (reservation:ttl), kept (only where it is
+--         to be kept: the reference's record of the answer)
+-- ARGV  the head; budget_prefix: of keys (which budgets, the reservation says); metrics, metadata:
+--         JSON or ''
 -- Answers
 --   OK or REPLAY, charged, estimate, unit, scopes (JSON array), balances, policy, debt
 --   FOREIGN                   committed under this key by another server
+--   UNIT_MISMATCH, unit of the estimate, scopes
 --   STALE                     the credential must be read again
---   ERROR, code [, unit of the estimate, scopes]
+--   ERROR, code [, unit of the estimate]
+-- @include clock
 -- @include call
+local reservation, expiries, kept = unpack(KEYS, HEAD_KEYS + 1)
+local budget_prefix, reservation_id, idempotency_key, request_hash, actual, actual_unit, metrics,
+  metadata = unpack(ARGV, HEAD_ARGUMENTS + 1)
 -- @include amounts
 -- @include budgets
 -- @include holders
@@ -25,21 +27,21 @@ local KEPT_MS, DAY_MS = 2592000000, 86400000
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end
-local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_amount', 'estimate_unit',
+local row = redis.call('HMGET', reservation, 'tenant', 'state', 'estimate_amount', 'estimate_unit',
   'expires_at', 'grace_ms', 'overage_policy', 'affected_scopes', 'budgeted_scopes',
   'committed_idempotency_key', 'commit_request_hash', 'charged_amount', 'commit_balances',
   'debt_incurred', 'created_at')
-local tenant, state, estimate_text, unit = row[1], row[2], row[3], row[4]
+local owner, state, estimate_text, unit = row[1], row[2], row[3], row[4]
 if not state then return {'ERROR', 'NOT_FOUND'} end
-if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
+if owner ~= tenant then return {'ERROR', 'FORBIDDEN'} end
 local scopes_json = given(row[9]) or row[8] or '[]'
 
 local mismatch = false
-if state == 'COMMITTED' and row[10] == ARGV[8] then
+if state == 'COMMITTED' and row[10] == idempotency_key then
   if not row[13] then return {'FOREIGN'} end
   -- Our hash stood in the reference's field before it had one of its own.
-  local hash = row[11] or redis.call('HGET', KEYS[3], 'committed_payload_hash')
-  if hash == ARGV[9] then
+  local hash = row[11] or redis.call('HGET', reservation, 'committed_payload_hash')
+  if hash == request_hash then
     return {'REPLAY', row[12], estimate_text, unit, scopes_json, row[13], row[7] or '', row[14]}
   end
   mismatch = true
@@ -54,30 +56,30 @@ local refused = settlement_refusal(state, row[5], grace)
 if refused then return {'ERROR', refused} end
 local scopes = holding_scopes(row[8], row[9])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
-if unit ~= ARGV[11] then return {'ERROR', 'UNIT_MISMATCH', unit, scopes_json} end
+if unit ~= actual_unit then return {'UNIT_MISMATCH', unit, scopes_json} end
 
 local policy = given(row[7]) or 'ALLOW_IF_AVAILABLE'
-local budgets = held_budgets(ARGV[6], scopes, unit, tenant, row[15])
-local amounts = {estimate_text or '', ARGV[10]}
+local budgets = held_budgets(budget_prefix, scopes, unit, tenant, row[15])
+local amounts = {estimate_text or '', actual}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
 local code, charged, debt = charge(budgets, amounts[1], amounts[2], policy)
-if code then return {'ERROR', code, unit, scopes_json} end
+if code then return {'ERROR', code, unit} end
 
 -- 3. Charge it. The index comes first: its type is all that could still fail.
-redis.call('ZREM', KEYS[4], ARGV[7])
+redis.call('ZREM', expiries, reservation_id)
 write_budgets(budgets)
 local balances = snapshot(budgets)
 local fields = {
   'state', 'COMMITTED', 'charged_amount', text(charged), 'debt_incurred', text(debt),
-  'committed_at', ms(now), 'committed_idempotency_key', ARGV[8],
-  'commit_request_hash', ARGV[9], 'commit_balances', balances,
+  'committed_at', ms(now), 'committed_idempotency_key', idempotency_key,
+  'commit_request_hash', request_hash, 'commit_balances', balances,
 }
-local kept, last = KEYS[5], #fields
-if kept or ARGV[12] ~= '' then
-  fields[last + 1], fields[last + 2], last = 'committed_metrics_json', ARGV[12], last + 2
+local last = #fields
+if kept or metrics ~= '' then
+  fields[last + 1], fields[last + 2], last = 'committed_metrics_json', metrics, last + 2
 end
-if kept or ARGV[13] ~= '' then
-  fields[last + 1], fields[last + 2], last = 'committed_metadata_json', ARGV[13], last + 2
+if kept or metadata ~= '' then
+  fields[last + 1], fields[last + 2], last = 'committed_metadata_json', metadata, last + 2
 end
 if kept then
   -- @include wording
@@ -89,15 +91,17 @@ if kept then
   redis.call('SET', kept, '{"status":"COMMITTED","charged":' .. amount_json(unit, charged)
     .. released .. ',"balances":' .. balances_json(unit, budgets) .. '}', 'PX', KEPT_MS)
   fields[last + 1], fields[last + 2] = 'commit_response_state', 'BASE'
-  fields[last + 3], fields[last + 4] = 'commit_response_json', '{"reservation_id":"' .. ARGV[7]
-    .. '","state":"COMMITTED","estimate_amount":"' .. estimate_text .. '","estimate_unit":"' .. unit
-    .. '","scope_path":' .. quoted(redis.call('HGET', KEYS[3], 'scope_path') or '')
-    .. ',"affected_scopes_json":' .. quoted(row[8] or scopes_json) .. ',"overage_policy":"' .. policy
-    .. '","charged":"' .. text(charged) .. '","debt_incurred":"' .. text(debt)
+  fields[last + 3], fields[last + 4] = 'commit_response_json', '{"reservation_id":"'
+    .. reservation_id .. '","state":"COMMITTED","estimate_amount":"' .. estimate_text
+    .. '","estimate_unit":"' .. unit .. '","scope_path":'
+    .. quoted(redis.call('HGET', reservation, 'scope_path') or '')
+    .. ',"affected_scopes_json":' .. quoted(row[8] or scopes_json)
+    .. ',"overage_policy":"' .. policy .. '","charged":"' .. text(charged)
+    .. '","debt_incurred":"' .. text(debt)
     .. '","balances":' .. kept_balances(budgets, true, true) .. '}'
 end
-redis.call('HSET', KEYS[3], unpack(fields))
+redis.call('HSET', reservation, unpack(fields))
 -- No shorter than its idempotency record, or a late replay would hold once more.
-redis.call('PEXPIRE', KEYS[3], ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
+redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
 
 return {'OK', text(charged), estimate_text, unit, scopes_json, balances, policy, text(debt)}

@@ -1,19 +1,22 @@
 #!lua
 -- evaluate: would this amount be held? Nothing is, only the answer is kept for a replay.
 --
--- KEYS  1 API key record   2 tenant record   3 idempotency record   4 its request hash
---       5.. the budgets of the subject's scopes in the unit, from the tenant down
--- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
---       6 decide or dry_run                        7 request hash
---       8 '1' once no scope is known to have a budget in any unit
---       9 amount   10 unit                         11 affected scopes, JSON array
---       12.. the scopes, in the order of the budgets
+-- KEYS  the head (see lib/call), idempotency_record, hash_record (of the request beside it);
+--         behind them the budgets of the subject's scopes in the unit, from the tenant down
+-- ARGV  the head; kind: decide or dry_run; no_budget: '1' once no scope is known to have a budget
+--         in any unit; scopes_json: the affected scopes as an array; behind them the scopes, in
+--         the order of the budgets
 -- Answers
 --   OK or REPLAY, the response body as JSON
 --   STALE                     the credential must be read again
---   NO_BUDGET                 no scope has a budget in this unit (and ARGV[8] is not '1')
+--   NO_BUDGET                 no scope has a budget in this unit (and no_budget is not '1')
 --   ERROR, code
+-- @include clock
 -- @include call
+local idempotency_record, hash_record = unpack(KEYS, HEAD_KEYS + 1)
+local kind, request_hash, no_budget, estimate, unit, scopes_json = unpack(ARGV, HEAD_ARGUMENTS + 1)
+local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 6
+local count = #KEYS - BUDGETS_AFTER
 -- @include amounts
 -- @include budgets
 -- @include admission
@@ -30,22 +33,22 @@ local function answers_this(record)
   if not readable then return true end  -- told when the answer is read
   local scopes, reserved = told.affected_scopes, told.reserved
   if type(scopes) == 'table' then
-    for place = 1, math.max(#scopes, #ARGV - 11) do
-      if scopes[place] ~= ARGV[11 + place] then return false end
+    for place = 1, math.max(#scopes, count) do
+      if scopes[place] ~= ARGV[SCOPES_AFTER + place] then return false end
     end
   end
   return type(reserved) ~= 'table'
-    or (reserved.unit == ARGV[10] and reserved.amount == tonumber(ARGV[9]))
+    or (reserved.unit == unit and reserved.amount == tonumber(estimate))
 end
 
 -- 1. Who asks, and was it asked before?
 if credential_stale() then return {'STALE'} end
-local record = redis.call('GET', KEYS[3])
+local record = redis.call('GET', idempotency_record)
 local mismatch = false
 if record then
   if string.sub(record, 1, 1) == '{' then
-    local hash = redis.call('GET', KEYS[4])
-    if hash == ARGV[7] or (not hash and answers_this(record)) then
+    local hash = redis.call('GET', hash_record)
+    if hash == request_hash or (not hash and answers_this(record)) then
       return {'REPLAY', record}
     end
     mismatch = true
@@ -53,39 +56,39 @@ if record then
     mismatch = #record == UUID_LENGTH  -- the same key holds a live reservation
   end
 end
-if ARGV[5] == 'UNREADABLE' then return {'ERROR', 'TENANT_UNREADABLE'} end
-local closed = ARGV[5] == 'CLOSED'
+if tenant_guard == 'UNREADABLE' then return {'ERROR', 'TENANT_UNREADABLE'} end
+local closed = tenant_guard == 'CLOSED'
 if mismatch and not closed then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. Would it be held?
 local budgets = {}
-for place = 1, #KEYS - 4 do
-  budgets[#budgets + 1] = read_budget(KEYS[4 + place], ARGV[11 + place], ARGV[4], place)
+for place = 1, count do
+  budgets[#budgets + 1] =
+    read_budget(KEYS[BUDGETS_AFTER + place], ARGV[SCOPES_AFTER + place], tenant, place)
 end
-local amounts = {ARGV[9]}
+local amounts = {estimate}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
 local reason, caps = nil, ''
 if closed then
   reason = 'TENANT_CLOSED'
 elseif #budgets == 0 then
-  if ARGV[8] ~= '1' then return {'NO_BUDGET'} end
+  if no_budget ~= '1' then return {'NO_BUDGET'} end
   reason = 'BUDGET_NOT_FOUND'
 else
   reason = refusal(budgets, amounts[1])
   local deepest = budgets[#budgets]
-  if not reason and deepest.place == #KEYS - 4 then
+  if not reason and deepest.place == count then
     caps = caps_of(deepest)
     if not caps then return {'ERROR', 'CORRUPT_BUDGET'} end
   end
 end
 
 -- 3. Word the answer. Caps are passed on as they are. The reference keeps it in the same form.
-local unit = ARGV[10]
 local parts = {'"decision":"' .. (reason and 'DENY' or caps ~= '' and 'ALLOW_WITH_CAPS' or 'ALLOW') .. '"'}
 if reason then parts[#parts + 1] = '"reason_code":"' .. reason .. '"' end
 if caps ~= '' then parts[#parts + 1] = '"caps":' .. caps end
-parts[#parts + 1] = '"affected_scopes":' .. ARGV[11]
-if ARGV[6] == 'dry_run' then
+parts[#parts + 1] = '"affected_scopes":' .. scopes_json
+if kind == 'dry_run' then
   parts[#parts + 1] = '"scope_path":"' .. ARGV[#ARGV] .. '"'
   if not reason then parts[#parts + 1] = '"reserved":' .. amount_json(unit, amounts[1]) end
   parts[#parts + 1] = '"balances":' .. balances_json(unit, budgets)
@@ -93,8 +96,8 @@ end
 local body = '{' .. table.concat(parts, ',') .. '}'
 
 if not mismatch then
-  redis.call('SET', KEYS[3], body, 'PX', IDEMPOTENCY_MS)
-  redis.call('SET', KEYS[4], ARGV[7], 'PX', IDEMPOTENCY_MS)
+  redis.call('SET', idempotency_record, body, 'PX', IDEMPOTENCY_MS)
+  redis.call('SET', hash_record, request_hash, 'PX', IDEMPOTENCY_MS)
 end
 
 return {'OK', body}

@@ -1,12 +1,16 @@
 #!lua
 -- expire: give back the holds of one tenant's lapsed reservations, a batch at a time.
 --
--- KEYS  1 reservation:ttl   2 the set-aside records of reservation:ttl   3.. the reservations
--- ARGV  1 tenant   2 key prefix of budgets   3.. the reservations' ids
+-- KEYS  expiries (reservation:ttl), quarantine (what was set aside of it); behind them the
+--         reservations
+-- ARGV  tenant, budget_prefix (of keys); behind them the reservations' ids
 -- Answers  one word for each reservation: EXPIRED; GONE (no record, or one that has ended:
 --   only the index entry went); WAITING (still in its grace); a reason for setting it aside:
 --   INVALID_EXPIRY, INVALID_ESTIMATE, MISSING_SCOPES, MALFORMED_SCOPES. Or ERROR, code.
--- @include call
+-- @include clock
+local expiries, quarantine = unpack(KEYS)
+local tenant, budget_prefix = unpack(ARGV)
+local RESERVATIONS_AFTER, IDS_AFTER = 2, 2
 -- @include amounts
 -- @include budgets
 -- @include holders
@@ -16,17 +20,16 @@ local KEPT_MS = 2592000000
 -- A batch sums up to 64 amounts: 13 digits each keep the sum exact.
 local DIGITS = 13
 
-local tenant, prefix = ARGV[1], ARGV[2]
-
 local function whole(digits)
   return digits and #digits <= 15 and string.find(digits, '^%d+$') and tonumber(digits)
 end
 
 -- 1. Which of them have lapsed?
 local answers, due = {}, {}
-for place = 1, #KEYS - 2 do
-  local row = redis.call('HMGET', KEYS[2 + place], 'state', 'tenant', 'expires_at', 'grace_ms',
-    'estimate_amount', 'estimate_unit', 'affected_scopes', 'budgeted_scopes', 'created_at')
+for place = 1, #KEYS - RESERVATIONS_AFTER do
+  local row = redis.call('HMGET', KEYS[RESERVATIONS_AFTER + place], 'state', 'tenant',
+    'expires_at', 'grace_ms', 'estimate_amount', 'estimate_unit', 'affected_scopes',
+    'budgeted_scopes', 'created_at')
   local expires, grace = whole(row[3]), whole(given(row[4]) or '0')
   if row[1] ~= 'ACTIVE' then
     answers[place] = 'GONE'
@@ -54,7 +57,7 @@ local budgets, by_key, amounts = {}, {}, {}
 for index, reservation in ipairs(due) do
   amounts[index] = reservation.amount
   for _, scope in ipairs(reservation.scopes) do
-    local key = prefix .. scope .. ':' .. reservation.unit
+    local key = budget_prefix .. scope .. ':' .. reservation.unit
     if by_key[key] == nil then
       local budget = read_budget(key, scope, tenant, 1, true)
       by_key[key] = budget or false
@@ -65,7 +68,7 @@ end
 if not load_amounts(budgets, amounts, DIGITS) then return {'ERROR', 'CORRUPT_BUDGET'} end
 for index, reservation in ipairs(due) do
   for _, scope in ipairs(reservation.scopes) do
-    local budget = by_key[prefix .. scope .. ':' .. reservation.unit]
+    local budget = by_key[budget_prefix .. scope .. ':' .. reservation.unit]
     if budget then
       budget.anew = made_after(budget, reservation.created_at)
       give_back(budget, amounts[index])
@@ -76,10 +79,10 @@ end
 -- 3. Set aside what cannot be settled. Only this can meet a key of the wrong type, so it comes
 --    before anything is given back.
 for place, answer in ipairs(answers) do
-  local id = ARGV[2 + place]
+  local id = ARGV[IDS_AFTER + place]
   if answer ~= 'EXPIRED' and answer ~= 'WAITING' then
-    if answer ~= 'GONE' then redis.call('ZADD', KEYS[2], ms(now), id) end
-    redis.call('ZREM', KEYS[1], id)
+    if answer ~= 'GONE' then redis.call('ZADD', quarantine, ms(now), id) end
+    redis.call('ZREM', expiries, id)
   end
 end
 
@@ -87,9 +90,10 @@ end
 write_holds(budgets)
 for place, answer in ipairs(answers) do
   if answer == 'EXPIRED' then
-    redis.call('HSET', KEYS[2 + place], 'state', 'EXPIRED', 'expired_at', ms(now))
-    redis.call('PEXPIRE', KEYS[2 + place], KEPT_MS)
-    redis.call('ZREM', KEYS[1], ARGV[2 + place])
+    local reservation = KEYS[RESERVATIONS_AFTER + place]
+    redis.call('HSET', reservation, 'state', 'EXPIRED', 'expired_at', ms(now))
+    redis.call('PEXPIRE', reservation, KEPT_MS)
+    redis.call('ZREM', expiries, ARGV[IDS_AFTER + place])
   end
 end
 

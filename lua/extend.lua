@@ -1,18 +1,20 @@
 #!lua
 -- extend: move a live reservation's expiry outward; holds and budgets stay as they are.
 --
--- KEYS  1 API key record   2 tenant record   3 the reservation   4 reservation:ttl
---       5 the reference's record of this extension
--- ARGV  1-3 credential, 5 guard (see lib/call)     4 tenant
---       6 key prefix of budgets                    7 reservation id
---       8 idempotency key   9 request hash         10 ms to add
---       11 key prefix of reserve idempotency records
+-- KEYS  the head (see lib/call), reservation, expiries (reservation:ttl), extension_record (the
+--         reference's record of this extension)
+-- ARGV  the head; budget_prefix and reserve_prefix: of budgets' and reserves' idempotency
+--         records' keys
 -- Answers
 --   OK or REPLAY, now, state, expires_at, unit, scopes (JSON array), balances
 --   FOREIGN, now, state, record   extended under this key by another server
 --   STALE                     the credential must be read again
 --   ERROR, code
+-- @include clock
 -- @include call
+local reservation, expiries, extension_record = unpack(KEYS, HEAD_KEYS + 1)
+local budget_prefix, reservation_id, idempotency_key, request_hash, extend_by_ms, reserve_prefix =
+  unpack(ARGV, HEAD_ARGUMENTS + 1)
 -- @include amounts
 -- @include budgets
 -- @include holders
@@ -22,24 +24,24 @@ local IDEMPOTENCY_MS = 86400000
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end
-local field = 'extend:' .. ARGV[8]
-local row = redis.call('HMGET', KEYS[3], 'tenant', 'state', 'estimate_unit', 'expires_at',
+local field = 'extend:' .. idempotency_key
+local row = redis.call('HMGET', reservation, 'tenant', 'state', 'estimate_unit', 'expires_at',
   'grace_ms', 'affected_scopes', 'budgeted_scopes', 'max_extensions', 'extension_count',
   'idempotency_key', field)
-local tenant, state, unit = row[1], row[2], row[3]
+local owner, state, unit = row[1], row[2], row[3]
 if not state then return {'ERROR', 'NOT_FOUND'} end
-if tenant ~= ARGV[4] then return {'ERROR', 'FORBIDDEN'} end
+if owner ~= tenant then return {'ERROR', 'FORBIDDEN'} end
 local scopes_json = given(row[7]) or row[6] or '[]'
 
 local mismatch = false
 if row[11] then
   local hash, expires, balances = string.match(row[11], '^(%S+) (%d+) (.*)$')
-  if hash == ARGV[9] then
+  if hash == request_hash then
     return {'REPLAY', ms(now), state, expires, unit, scopes_json, balances}
   end
   mismatch = true
 else
-  local theirs = redis.call('GET', KEYS[5])
+  local theirs = redis.call('GET', extension_record)
   if theirs then return {'FOREIGN', ms(now), state, theirs} end
 end
 local guard = guarded()
@@ -55,12 +57,12 @@ local count = tonumber(row[9] or '0') or 0
 if count >= (tonumber(row[8] or '10') or 10) then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
 local scopes = holding_scopes(row[6], row[7])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
-local budgets = held_budgets(ARGV[6], scopes, unit, tenant)
+local budgets = held_budgets(budget_prefix, scopes, unit, tenant)
 if not load_amounts(budgets, {}) then return {'ERROR', 'CORRUPT_BUDGET'} end
 
 -- 3. Extend it. The index comes first: its type is all that could still fail.
-expires = expires + tonumber(ARGV[10])
-redis.call('ZADD', KEYS[4], ms(expires), ARGV[7])
+expires = expires + tonumber(extend_by_ms)
+redis.call('ZADD', expiries, ms(expires), reservation_id)
 local rows, kept = {}, {}
 for index, budget in ipairs(budgets) do
   -- Nothing moves: the amounts are told as they are stored.
@@ -69,14 +71,15 @@ for index, budget in ipairs(budgets) do
   kept[index] = kept_row(budget, row[REMAINING], row[RESERVED], row[SPENT], row[DEBT]) .. '}'
 end
 local balances = table.concat(rows, ';')
-redis.call('HSET', KEYS[3], 'expires_at', ms(expires), 'extension_count', ms(count + 1),
-  field, ARGV[9] .. ' ' .. ms(expires) .. ' ' .. balances)
-redis.call('SET', KEYS[5], '{"reservation_id":"' .. ARGV[7] .. '","estimate_unit":"' .. unit
-  .. '","expires_at_ms":' .. ms(expires) .. ',"extended_at":' .. ms(now)
+redis.call('HSET', reservation, 'expires_at', ms(expires), 'extension_count', ms(count + 1),
+  field, request_hash .. ' ' .. ms(expires) .. ' ' .. balances)
+redis.call('SET', extension_record, '{"reservation_id":"' .. reservation_id
+  .. '","estimate_unit":"' .. unit .. '","expires_at_ms":' .. ms(expires)
+  .. ',"extended_at":' .. ms(now)
   .. ',"remaining_ttl_ms":' .. ms(expires - now)
   .. ',"balances":[' .. table.concat(kept, ',') .. ']}', 'PXAT', ms(expires))
 if given(row[10]) then
-  redis.call('PEXPIREAT', ARGV[11] .. row[10],
+  redis.call('PEXPIREAT', reserve_prefix .. row[10],
     ms(expires + (tonumber(row[5] or '0') or 0) + IDEMPOTENCY_MS), 'GT')
 end
 

@@ -1,9 +1,12 @@
 #!lua
 -- rate_limit: count one request of an address in the current minute.
 --
--- KEYS  1 the address's counter of this window
--- ARGV  1 how long the counter lives, ms
+-- KEYS  counter: the address's in this window
+-- ARGV  kept_ms: how long the counter lives
 -- Answers  the count, this request included
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+local counter = unpack(KEYS)
+local kept_ms = unpack(ARGV)
+
+local count = redis.call('INCR', counter)
+if count == 1 then redis.call('PEXPIRE', counter, kept_ms) end
 return count

@@ -75,12 +75,12 @@ async def reservation_account(
         return services.accounts.of_caller(caller)
     owner = await services.accounts.owner(reservation_id)
     if owner is None:
-        raise refusal([b"ERROR", b"NOT_FOUND"])
+        raise refusal("NOT_FOUND")
     tenant, scope_path = owner
     if caller.is_admin:
         return await services.accounts.for_operator(tenant)
     if tenant != caller.tenant:
-        raise refusal([b"ERROR", b"FORBIDDEN"])
+        raise refusal("FORBIDDEN")
     if not admits(caller.scope_filter, scope_path):
         raise forbidden("This API key is limited to other scopes than this reservation's")
     return services.accounts.of_caller(caller)

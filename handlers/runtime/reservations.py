@@ -118,9 +118,9 @@ async def get_reservation(exchange: Exchange, services: Services) -> Reply:
     reservation_id = exchange.path_params["reservation_id"]
     row = await find_reservation(services.store, reservation_id)
     if not caller.is_admin and text_of(row, "tenant") != caller.tenant:
-        raise refusal([b"ERROR", b"FORBIDDEN"])
+        raise refusal("FORBIDDEN")
     if caller.scope_filter and not admits(caller.scope_filter, text_of(row, "scope_path")):
         raise forbidden("This API key is limited to other scopes than this reservation's")
     if text_of(row, "state") == "EXPIRED":
-        raise refusal([b"ERROR", b"RESERVATION_EXPIRED"])
+        raise refusal("RESERVATION_EXPIRED")
     return Reply(200, reservation_detail(reservation_id, row, ALL_MAPS))

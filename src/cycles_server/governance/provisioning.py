@@ -21,6 +21,8 @@ from redis import Redis
 from redis.exceptions import NoScriptError
 
 from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key
+from cycles_server.governance.scripts import create_budget as create
+from cycles_server.governance.scripts import set_budget as reset
 from cycles_server.ledger.scopes import LEVELS, UNITS, derive_scopes
 from cycles_server.refusal import Refusal
 from cycles_server.store.keys import API_KEY_PREFIX_LENGTH, Keys
@@ -253,18 +255,25 @@ def create_budget(
             f"overage policy {overage_policy!r}: must be one of {', '.join(OVERAGE_POLICIES)}"
         )
     names = keys.tenant(tenant_id)
-    answer = _run(
-        client,
-        "create_budget",
-        [names.budget(scope, unit), names.budgets],
-        [
-            *(tenant_id, str(uuid.uuid4()), scope, unit),
-            *(str(allocated), str(overdraft_limit), overage_policy or ""),
-        ],
+    answer = create.read(
+        _run(
+            client,
+            create.NAME,
+            create.Keys(budget_record=names.budget(scope, unit), tenant_budgets=names.budgets),
+            create.Arguments(
+                tenant=tenant_id,
+                ledger_id=str(uuid.uuid4()),
+                scope=scope,
+                unit=unit,
+                allocated=str(allocated),
+                overdraft_limit=str(overdraft_limit),
+                overage_policy=overage_policy or "",
+            ),
+        )
     )
-    if answer[0] == "CREATED":
+    if isinstance(answer, create.Created):
         return BudgetEntry(scope, unit, allocated, allocated, created=True)
-    _, owner, stored, remaining = answer
+    owner, stored, remaining = answer
     # A record without a tenant counts for the tenant that its scope names.
     if owner != tenant_id and not (owner == "" and scope.startswith("tenant:")):
         raise ProvisioningError(f"the budget {scope} in {unit} belongs to tenant {owner or '?'}")
@@ -300,13 +309,18 @@ def set_budget(
     entry = create_budget(client, keys, tenant_id, scope, unit, allocated)
     if entry.created:
         return entry
-    key = keys.tenant(tenant_id).budget(scope, unit)
-    answer = _run(client, "set_budget", [key], [tenant_id, scope, str(allocated)])
-    if answer[0] == "ERROR":
-        why = _NOT_SET.get(answer[1], f"cannot be set: {answer[1]}")
+    answer = reset.read(
+        _run(
+            client,
+            reset.NAME,
+            reset.Keys(budget_record=keys.tenant(tenant_id).budget(scope, unit)),
+            reset.Arguments(tenant=tenant_id, scope=scope, allocated=str(allocated)),
+        )
+    )
+    if isinstance(answer, reset.Refused):
+        why = _NOT_SET.get(answer.code, f"cannot be set: {answer.code}")
         raise ProvisioningError(f"the budget {scope} in {unit} {why}")
-    _, before, remaining = answer
-    return BudgetEntry(scope, unit, allocated, int(remaining), False, replaced=int(before))
+    return BudgetEntry(scope, unit, allocated, answer.remaining, False, replaced=answer.before)
 
 
 def check_budget(
@@ -356,7 +370,7 @@ def check_scope(scope: str, tenant_id: str) -> None:
         raise ProvisioningError(f"scope {scope!r} is not one of tenant {tenant_id}")
 
 
-def _run(client: Redis, name: str, keys: list[str], arguments: list[str]) -> list[str]:
+def _run(client: Redis, name: str, keys: Sequence[str], arguments: Sequence[str]) -> list[str]:
     script = load_script(name)
     try:
         answer: Any = client.evalsha(script.sha.decode(), len(keys), *keys, *arguments)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cycles_server.http.problems import Problem
 from cycles_server.store.store import Store
 
 WINDOW_S = 60
 _KEPT_MS = 2 * WINDOW_S * 1000
+
+NAME = "rate_limit"
+"""The script; its KEYS and ARGV are :class:`Keys` and :class:`Arguments`."""
+
+
+class Keys(NamedTuple):
+    counter: str
+
+
+class Arguments(NamedTuple):
+    kept_ms: int
 
 
 async def check_rate(store: Store, address: str, per_minute: int) -> None:
@@ -18,7 +31,8 @@ async def check_rate(store: Store, address: str, per_minute: int) -> None:
     """
     seconds = int((await store.read("TIME"))[0])
     window = seconds // WINDOW_S
-    count = await store.call("", "rate_limit", [store.keys.rate_limit(address, window)], [_KEPT_MS])
+    keys = Keys(counter=store.keys.rate_limit(address, window))
+    count = await store.call("", NAME, keys, Arguments(kept_ms=_KEPT_MS))
     if count <= per_minute:
         return
     reset = (window + 1) * WINDOW_S

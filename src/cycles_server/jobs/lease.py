@@ -6,9 +6,22 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from cycles_server.store.errors import StoreError
 from cycles_server.store.store import Store
+
+NAME = "lease"
+"""The script; its KEYS and ARGV are :class:`Keys` and :class:`Arguments`."""
+
+
+class Keys(NamedTuple):
+    lease: str
+
+
+class Arguments(NamedTuple):
+    token: str
+    ttl_ms: int
 
 
 class Lease:
@@ -43,8 +56,10 @@ class Lease:
             await self._ask(0)
 
     async def _ask(self, ttl_ms: int) -> bool:
-        answer = await self._store.call("", "lease", [self._key], [self._token, ttl_ms], bulk=True)
-        return bool(answer)
+        """Whether this process has it, or had it, if ``ttl_ms`` is 0 and gives it up."""
+        keys = Keys(lease=self._key)
+        arguments = Arguments(token=self._token, ttl_ms=ttl_ms)
+        return bool(await self._store.call("", NAME, keys, arguments, bulk=True))
 
     async def _renew(self) -> None:
         while True:

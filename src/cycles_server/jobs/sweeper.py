@@ -10,8 +10,10 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from cycles_server.ledger.scripts import expire
+from cycles_server.ledger.scripts.expire import EXPIRED, GONE, WAITING
+from cycles_server.ledger.scripts.head import Refused
 from cycles_server.monitoring.metrics import LedgerMetrics
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import BucketKeys
@@ -26,8 +28,6 @@ BATCH = 50
 
 TOGETHER = 100
 """Reservations in scripts that are sent together; Redis runs those one behind the other."""
-
-EXPIRED, WAITING, GONE = "EXPIRED", "WAITING", "GONE"
 
 
 class Sweeper:
@@ -90,15 +90,19 @@ class Sweeper:
 
     async def _expire(self, bucket: BucketKeys, tenant: str, ids: Sequence[str]) -> Counter[str]:
         try:
-            answers: list[Any] = await self._store.call(
-                tenant,
-                "expire",
-                [bucket.ttl, bucket.quarantine, *(bucket.reservation(one) for one in ids)],
-                [tenant, bucket.budget_prefix, *ids],
-                bulk=True,
+            keys = expire.Keys(expiries=bucket.ttl, quarantine=bucket.quarantine)
+            arguments = expire.Arguments(tenant=tenant, budget_prefix=bucket.budget_prefix)
+            answer = expire.read(
+                await self._store.call(
+                    tenant,
+                    expire.NAME,
+                    [*keys, *(bucket.reservation(one) for one in ids)],
+                    [*arguments, *ids],
+                    bulk=True,
+                )
             )
-            if answers[0] == b"ERROR":
-                raise StoreCorrupt(answers[1].decode())
+            if isinstance(answer, Refused):
+                raise StoreCorrupt(answer.code)
         except StoreCorrupt as error:
             if len(ids) == 1:
                 self._tell(tenant, ids[0], error)
@@ -108,7 +112,7 @@ class Sweeper:
             for reservation_id in ids:
                 total += await self._expire(bucket, tenant, [reservation_id])
             return total
-        return Counter(answer.decode() for answer in answers)
+        return Counter(answer.outcomes)
 
     def _tell(self, tenant: str, reservation_id: str, error: StoreCorrupt) -> None:
         self._stuck.add(reservation_id)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import TenantPolicy, read_tenant
+from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.keys import TenantKeys
-from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
 
 
@@ -26,19 +26,18 @@ class Account:
     policy: TenantPolicy
 
     @property
-    def keys(self) -> list[str]:
-        return [self.key, self.names.record]
+    def keys(self) -> HeadKeys:
+        return HeadKeys(key_record=self.key, tenant_record=self.names.record)
 
     @property
-    def arguments(self) -> list[Argument]:
-        """ARGV 1 to 5 of every ledger script."""
-        return [
-            self.key_record,
-            self.tenant_record,
-            self.expires_at,
-            self.names.tenant,
-            self.policy.guard,
-        ]
+    def arguments(self) -> HeadArguments:
+        return HeadArguments(
+            verified_key=self.key_record,
+            verified_tenant=self.tenant_record,
+            key_valid_until=self.expires_at,
+            tenant=self.names.tenant,
+            tenant_guard=self.policy.guard,
+        )
 
 
 class Accounts:

@@ -129,7 +129,7 @@ def balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
 def reservation_body(
     reservation_id: str,
     unit: str,
-    held: str,
+    held: str | bytes,
     *,
     expires_at_ms: int,
     remaining_ttl_ms: int,

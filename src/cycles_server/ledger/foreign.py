@@ -41,9 +41,9 @@ _Row = dict[str, bytes]
 
 # What a different request under the same key is told: the tenant's guard comes first.
 _MISMATCH = {
-    OPEN: b"IDEMPOTENCY_MISMATCH",
-    CLOSED: b"TENANT_CLOSED",
-    UNREADABLE: b"TENANT_UNREADABLE",
+    OPEN: "IDEMPOTENCY_MISMATCH",
+    CLOSED: "TENANT_CLOSED",
+    UNREADABLE: "TENANT_UNREADABLE",
 }
 _RESERVE = {"subject": "subject_json", "action": "action_json", "metadata": "metadata_json"}
 _COMMIT = {"metrics": "committed_metrics_json", "metadata": "committed_metadata_json"}
@@ -237,7 +237,7 @@ def _reserved(row: _Row, reservation_id: str) -> Body:
 
 
 def _mismatch(account: Account) -> Refusal:
-    return refusal([b"ERROR", _MISMATCH[account.policy.guard]])
+    return refusal(_MISMATCH[account.policy.guard])
 
 
 def _same(request: Body, row: _Row, members: Mapping[str, str]) -> bool:

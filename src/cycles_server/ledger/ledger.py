@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +26,12 @@ from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scopes import UNITS, Scopes
+from cycles_server.ledger.scripts import commit, debit, evaluate, extend, release, reserve
+from cycles_server.ledger.scripts.head import NoBudget, is_stale, refused_in
 from cycles_server.refusal import Refusal
 from cycles_server.store.keys import TenantKeys
-from cycles_server.store.link import Argument
+from cycles_server.store.link import Argument, Reply
 from cycles_server.store.store import Store
-
-_REPLAY = b"REPLAY"
-_FOREIGN = b"FOREIGN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,96 +96,103 @@ class Ledger:
         unit = body["estimate"]["unit"]
         held = str(body["estimate"]["amount"])
         lease = call.account.policy.lease_ms(body.get("ttl_ms"))
-        answer = await self._run(
-            call,
-            body,
-            "reserve",
-            [
-                names.idempotency("reserve", body["idempotency_key"]),
-                names.reservation(reservation_id),
-                names.ttl,
-                names.index,
-                *(names.budget(scope, unit) for scope in scopes.all),
-                *self._kept(names, "reserve", reservation_id),
-            ],
-            [
-                names.reservation_prefix,
-                request_hash(body),
-                reservation_id,
-                held,
-                unit,
-                lease,
-                body.get("grace_period_ms", 5000),
-                body.get("overage_policy", ""),
-                call.account.policy.overage_policy,
-                call.account.policy.max_extensions,
-                write_json(body["subject"]),
-                write_json(body["action"]),
-                stored_json(body, "metadata"),
-                scopes.json,
-                body["idempotency_key"],
-                *scopes.all,
-            ],
+        answer = reserve.read(
+            await self._run(
+                call,
+                reserve.NAME,
+                reserve.Keys(
+                    idempotency_record=names.idempotency("reserve", body["idempotency_key"]),
+                    reservation=names.reservation(reservation_id),
+                    expiries=names.ttl,
+                    creations=names.index,
+                ),
+                reserve.Arguments(
+                    reservation_prefix=names.reservation_prefix,
+                    request_hash=request_hash(body),
+                    reservation_id=reservation_id,
+                    estimate=held,
+                    unit=unit,
+                    lease_ms=lease,
+                    grace_ms=body.get("grace_period_ms", 5000),
+                    asked_policy=body.get("overage_policy", ""),
+                    default_policy=call.account.policy.overage_policy,
+                    max_extensions=call.account.policy.max_extensions,
+                    subject=write_json(body["subject"]),
+                    action=write_json(body["action"]),
+                    metadata=stored_json(body, "metadata"),
+                    scopes_json=scopes.json,
+                    idempotency_key=body["idempotency_key"],
+                ),
+                more_keys=[
+                    *(names.budget(scope, unit) for scope in scopes.all),
+                    *self._kept(names, "reserve", reservation_id),
+                ],
+                more_arguments=scopes.all,
+            )
         )
-        if answer[0] == _REPLAY:
+        if isinstance(answer, reserve.Held):
+            return Outcome(
+                reservation_body(
+                    reservation_id,
+                    unit,
+                    held,
+                    expires_at_ms=answer.expires_at_ms,
+                    remaining_ttl_ms=lease,
+                    scope_path=scopes.path,
+                    affected_scopes=scopes.all,
+                    caps=answer.caps,
+                    balances=balances(answer.balances, scopes.all, unit),
+                ),
+                replayed=False,
+                policy=answer.policy,
+            )
+        if isinstance(answer, reserve.Replayed):
             replayed = replayed_reserve(answer)
-            return Outcome(replayed, replayed=True, policy=(answer[-1] or b"").decode())
-        if answer[0] == _FOREIGN:
-            _, now, first = answer
-            foreign = await self._foreign.reserve(body, call.account, first.decode(), int(now))
-            return _replayed(foreign)
-        if answer[0] == b"NO_BUDGET":
-            raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
-        _, expires, policy, caps, snapshot = answer
-        return Outcome(
-            reservation_body(
-                reservation_id,
-                unit,
-                held,
-                expires_at_ms=int(expires),
-                remaining_ttl_ms=lease,
-                scope_path=scopes.path,
-                affected_scopes=scopes.all,
-                caps=caps,
-                balances=balances(snapshot, scopes.all, unit),
-            ),
-            replayed=False,
-            policy=policy.decode(),
-        )
+            return Outcome(replayed, replayed=True, policy=(answer.policy or b"").decode())
+        if isinstance(answer, reserve.Foreign):
+            return _replayed(
+                await self._foreign.reserve(
+                    body, call.account, answer.reservation_id, answer.now_ms
+                )
+            )
+        raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
 
     async def commit(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Charge what was used, return the rest of the hold."""
         names = call.account.names
-        answer = await self._run(
-            call,
-            body,
-            "commit",
-            [
-                names.reservation(reservation_id),
-                names.ttl,
-                *self._kept(names, "commit", reservation_id),
-            ],
-            [
-                names.budget_prefix,
-                reservation_id,
-                body["idempotency_key"],
-                request_hash(body),
-                str(body["actual"]["amount"]),
-                body["actual"]["unit"],
-                stored_json(body, "metrics"),
-                stored_json(body, "metadata"),
-            ],
-            reservation_id,
+        answer = commit.read(
+            await self._run(
+                call,
+                commit.NAME,
+                commit.Keys(
+                    reservation=names.reservation(reservation_id),
+                    expiries=names.ttl,
+                ),
+                commit.Arguments(
+                    budget_prefix=names.budget_prefix,
+                    reservation_id=reservation_id,
+                    idempotency_key=body["idempotency_key"],
+                    request_hash=request_hash(body),
+                    actual=str(body["actual"]["amount"]),
+                    actual_unit=body["actual"]["unit"],
+                    metrics=stored_json(body, "metrics"),
+                    metadata=stored_json(body, "metadata"),
+                ),
+                more_keys=self._kept(names, "commit", reservation_id),
+                reservation_id=reservation_id,
+            )
         )
-        if answer[0] == _FOREIGN:
+        if isinstance(answer, commit.Foreign):
             return _replayed(await self._foreign.commit(body, call.account, reservation_id))
-        kind, charged, estimate, unit, scopes, snapshot, policy, debt = answer
-        unit = unit.decode()
+        if isinstance(answer, commit.OtherUnit):
+            scopes = stored_scopes(answer.scopes_json)
+            raise unit_mismatch(scopes[0], body["actual"]["unit"], [answer.unit])
+        unit, charged, estimate = answer.unit, int(answer.charged), int(answer.estimate)
         result: Body = {"status": "COMMITTED", "charged": amount(unit, charged)}
-        if int(charged) < int(estimate):
-            result["released"] = amount(unit, int(estimate) - int(charged))
-        result["balances"] = balances(snapshot, stored_scopes(scopes), unit)
-        return Outcome(result, kind == _REPLAY, policy.decode(), debt != b"0")
+        if charged < estimate:
+            result["released"] = amount(unit, estimate - charged)
+        result["balances"] = balances(answer.balances, stored_scopes(answer.scopes_json), unit)
+        return Outcome(result, answer.replayed, answer.policy, answer.in_debt)
 
     async def release(
         self,
@@ -197,75 +204,75 @@ class Ledger:
     ) -> Outcome:
         """Give the hold back; with an audit entry when the operator does it."""
         names = call.account.names
-        answer = await self._run(
-            call,
-            body,
-            "release",
-            [
-                names.reservation(reservation_id),
-                names.ttl,
-                names.audit_entry(audit.id),
-                names.audit_tenant_index,
-                names.audit_index,
-                *self._kept(names, "release", reservation_id),
-            ],
-            [
-                names.budget_prefix,
-                reservation_id,
-                body["idempotency_key"],
-                request_hash(body),
-                audit.json,
-                audit.id,
-                audit.kept_ms,
-            ],
-            reservation_id,
+        answer = release.read(
+            await self._run(
+                call,
+                release.NAME,
+                release.Keys(
+                    reservation=names.reservation(reservation_id),
+                    expiries=names.ttl,
+                    audit_record=names.audit_entry(audit.id),
+                    audit_of_tenant=names.audit_tenant_index,
+                    audit_of_all=names.audit_index,
+                ),
+                release.Arguments(
+                    budget_prefix=names.budget_prefix,
+                    reservation_id=reservation_id,
+                    idempotency_key=body["idempotency_key"],
+                    request_hash=request_hash(body),
+                    audit_entry=audit.json,
+                    audit_id=audit.id,
+                    audit_kept_ms=audit.kept_ms,
+                ),
+                more_keys=self._kept(names, "release", reservation_id),
+                reservation_id=reservation_id,
+            )
         )
-        if answer[0] == _FOREIGN:
+        if isinstance(answer, release.Foreign):
             return _replayed(await self._foreign.release(call.account, reservation_id))
-        kind, estimate, unit, scopes, snapshot = answer
-        unit = unit.decode()
+        unit = answer.unit
         result: Body = {
             "status": "RELEASED",
-            "released": amount(unit, estimate),
-            "balances": balances(snapshot, stored_scopes(scopes), unit),
+            "released": amount(unit, answer.estimate),
+            "balances": balances(answer.balances, stored_scopes(answer.scopes_json), unit),
         }
-        return Outcome(result, kind == _REPLAY)
+        return Outcome(result, answer.replayed)
 
     async def extend(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Move the expiry outward, counted from the current expiry."""
         names = call.account.names
         key = body["idempotency_key"]
-        answer = await self._run(
-            call,
-            body,
-            "extend",
-            [
-                names.reservation(reservation_id),
-                names.ttl,
-                names.idempotency("extend", f"{reservation_id}:{key}"),
-            ],
-            [
-                names.budget_prefix,
-                reservation_id,
-                key,
-                request_hash(body),
-                body["extend_by_ms"],
-                names.idempotency_prefix("reserve"),
-            ],
-            reservation_id,
+        answer = extend.read(
+            await self._run(
+                call,
+                extend.NAME,
+                extend.Keys(
+                    reservation=names.reservation(reservation_id),
+                    expiries=names.ttl,
+                    extension_record=names.idempotency("extend", f"{reservation_id}:{key}"),
+                ),
+                extend.Arguments(
+                    budget_prefix=names.budget_prefix,
+                    reservation_id=reservation_id,
+                    idempotency_key=key,
+                    request_hash=request_hash(body),
+                    extend_by_ms=body["extend_by_ms"],
+                    reserve_prefix=names.idempotency_prefix("reserve"),
+                ),
+                reservation_id=reservation_id,
+            )
         )
-        if answer[0] == _FOREIGN:
-            _, now, state, record = answer
-            return _replayed((extended(record, state, int(now)), ""))
-        kind, now, state, expires, unit, scopes, snapshot = answer
-        left = int(expires) - int(now) if state == b"ACTIVE" else 0
+        if isinstance(answer, extend.Foreign):
+            return _replayed((extended(answer.record, answer.state, answer.now_ms), ""))
+        left = answer.expires_at_ms - answer.now_ms if answer.state == b"ACTIVE" else 0
+        scopes = stored_scopes(answer.scopes_json)
         result: Body = {
             "status": "ACTIVE",
-            "expires_at_ms": int(expires),
+            "expires_at_ms": answer.expires_at_ms,
             "remaining_ttl_ms": max(0, left),
-            "balances": balances(snapshot, stored_scopes(scopes), unit.decode()),
+            "balances": balances(answer.balances, scopes, answer.unit),
         }
-        return Outcome(result, kind == _REPLAY)
+        return Outcome(result, answer.replayed)
 
     async def debit(self, call: Call, body: Body, scopes: Scopes, event_id: str) -> Outcome:
         """Charge budgets directly, without a reservation."""
@@ -273,45 +280,44 @@ class Ledger:
         unit = body["actual"]["unit"]
         # The contract keeps the client's clock out of idempotency: a retry may tell another time.
         compared = {name: value for name, value in body.items() if name != "client_time_ms"}
-        answer = await self._run(
-            call,
-            body,
-            "debit",
-            [
-                names.idempotency("event", body["idempotency_key"]),
-                names.event(event_id),
-                *(names.budget(scope, unit) for scope in scopes.all),
-            ],
-            [
-                names.event_prefix,
-                request_hash(compared),
-                event_id,
-                str(body["actual"]["amount"]),
-                unit,
-                body.get("overage_policy", ""),
-                call.account.policy.overage_policy,
-                write_json(body["subject"]),
-                write_json(body["action"]),
-                stored_json(body, "metadata"),
-                stored_json(body, "metrics"),
-                body.get("client_time_ms", ""),
-                scopes.json,
-                body["idempotency_key"],
-                *scopes.all,
-                *(["1"] if self._reference_replays else []),
-            ],
+        answer = debit.read(
+            await self._run(
+                call,
+                debit.NAME,
+                debit.Keys(
+                    idempotency_record=names.idempotency("event", body["idempotency_key"]),
+                    event=names.event(event_id),
+                ),
+                debit.Arguments(
+                    event_prefix=names.event_prefix,
+                    request_hash=request_hash(compared),
+                    event_id=event_id,
+                    amount=str(body["actual"]["amount"]),
+                    unit=unit,
+                    asked_policy=body.get("overage_policy", ""),
+                    default_policy=call.account.policy.overage_policy,
+                    subject=write_json(body["subject"]),
+                    action=write_json(body["action"]),
+                    metadata=stored_json(body, "metadata"),
+                    metrics=stored_json(body, "metrics"),
+                    client_time_ms=body.get("client_time_ms", ""),
+                    scopes_json=scopes.json,
+                    idempotency_key=body["idempotency_key"],
+                ),
+                more_keys=[names.budget(scope, unit) for scope in scopes.all],
+                more_arguments=[*scopes.all, *(["1"] if self._reference_replays else [])],
+            )
         )
-        if answer[0] == _FOREIGN:
-            return _replayed(await self._foreign.debit(body, call.account, answer[1].decode()))
-        if answer[0] == b"NO_BUDGET":
+        if isinstance(answer, debit.Foreign):
+            return _replayed(await self._foreign.debit(body, call.account, answer.event_id))
+        if isinstance(answer, NoBudget):
             raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
-        kind, applied_id, asked, charged, unit, affected, snapshot, policy, debt = answer
-        unit = unit.decode()
-        result: Body = {"status": "APPLIED", "event_id": applied_id.decode()}
-        if charged != asked:
+        unit, charged = answer.unit, answer.charged
+        result: Body = {"status": "APPLIED", "event_id": answer.event_id}
+        if charged != answer.amount:
             result["charged"] = amount(unit, charged)
-        result["balances"] = balances(snapshot, stored_scopes(affected), unit)
-        return Outcome(result, kind == _REPLAY, policy.decode(), debt != b"0")
+        result["balances"] = balances(answer.balances, stored_scopes(answer.scopes_json), unit)
+        return Outcome(result, answer.replayed, answer.policy, answer.in_debt)
 
     async def evaluate(self, call: Call, body: Body, scopes: Scopes, *, dry_run: bool) -> Outcome:
         """Say whether the estimate would be held; nothing is."""
@@ -319,32 +325,33 @@ class Ledger:
         unit = body["estimate"]["unit"]
         namespace = "reserve" if dry_run else "decide"
         for no_budget in ("", "1"):
-            answer = await self._run(
-                call,
-                body,
-                "evaluate",
-                [
-                    names.idempotency(namespace, body["idempotency_key"]),
-                    names.idempotency_hash(namespace, body["idempotency_key"]),
-                    *(names.budget(scope, unit) for scope in scopes.all),
-                ],
-                [
-                    "dry_run" if dry_run else "decide",
-                    request_hash(body),
-                    no_budget,
-                    str(body["estimate"]["amount"]),
-                    unit,
-                    scopes.json,
-                    *scopes.all,
-                ],
+            answer = evaluate.read(
+                await self._run(
+                    call,
+                    evaluate.NAME,
+                    evaluate.Keys(
+                        idempotency_record=names.idempotency(namespace, body["idempotency_key"]),
+                        hash_record=names.idempotency_hash(namespace, body["idempotency_key"]),
+                    ),
+                    evaluate.Arguments(
+                        kind="dry_run" if dry_run else "decide",
+                        request_hash=request_hash(body),
+                        no_budget=no_budget,
+                        estimate=str(body["estimate"]["amount"]),
+                        unit=unit,
+                        scopes_json=scopes.json,
+                    ),
+                    more_keys=[names.budget(scope, unit) for scope in scopes.all],
+                    more_arguments=scopes.all,
+                )
             )
-            if answer[0] != b"NO_BUDGET":
-                break
+            if isinstance(answer, evaluate.Decided):
+                return Outcome(stored_answer(answer.body), answer.replayed)
             # A wrong unit is an error of the request; no budget at all is a denial.
             wrong_unit = await self._no_budget(names, scopes, unit)
             if wrong_unit is not None:
                 raise wrong_unit
-        return Outcome(stored_answer(answer[1]), answer[0] == _REPLAY)
+        raise RuntimeError("lua/evaluate.lua asks a second time whether there is no budget")
 
     # -- details ---------------------------------------------------------------------------------
 
@@ -355,30 +362,30 @@ class Ledger:
     async def _run(
         self,
         call: Call,
-        body: Body,
         script: str,
-        keys: list[str],
-        arguments: list[Argument],
+        keys: tuple[str, ...],
+        arguments: tuple[Argument, ...],
+        *,
+        more_keys: Sequence[str] = (),
+        more_arguments: Sequence[str] = (),
         reservation_id: str = "",
-    ) -> Any:
+    ) -> Reply:
         account = call.account
         answer = await self._store.call(
             account.names.tenant,
             script,
-            account.keys + keys,
-            account.arguments + arguments,
+            [*account.keys, *keys, *more_keys],
+            [*account.arguments, *arguments, *more_arguments],
         )
-        if answer[0] == b"STALE":
+        if is_stale(answer):
             raise StaleCredential
         call.confirmation.done = True
-        if answer[0] != b"ERROR":
+        refused = refused_in(answer)
+        if refused is None:
             return answer
-        if answer[1] == b"UNIT_MISMATCH":
-            unit, scopes = answer[2].decode(), stored_scopes(answer[3])
-            raise unit_mismatch(scopes[0], body["actual"]["unit"], [unit])
-        if answer[1] == b"NOT_FOUND" and await self._is_elsewhere(reservation_id):
-            raise refusal([b"ERROR", b"FORBIDDEN"])
-        raise refusal(answer)
+        if refused.code == "NOT_FOUND" and await self._is_elsewhere(reservation_id):
+            raise refusal("FORBIDDEN")
+        raise refusal(refused.code, refused.scope)
 
     async def _is_elsewhere(self, reservation_id: str) -> bool:
         """Whether the reservation is in another bucket, and so another tenant's."""

@@ -25,18 +25,16 @@ _DAMAGED = ("CORRUPT_BUDGET", "CORRUPT_RESERVATION", "CORRUPT_AUDIT_INDEX")
 _UNREADABLE_TENANT = "The tenant's record cannot be read, so nothing is allowed on its account"
 
 
-def refusal(answer: Sequence[bytes]) -> Refusal:
-    """The problem in an ``ERROR`` answer.
+def refusal(code: str, scope: str = "") -> Refusal:
+    """The refusal that a script has worded as a code, and the scope that refuses, if one does.
 
     Raises:
         StoreCorrupt: the script found a damaged record.
     """
-    code = answer[1].decode()
     if code in _DAMAGED:
         raise StoreCorrupt(code)
     if code == "TENANT_UNREADABLE":
         return Refusal("INTERNAL_ERROR", _UNREADABLE_TENANT)
-    scope = answer[2].decode() if len(answer) > 2 else ""
     message = _MESSAGES[code]
     return Refusal(code, f"{message}: {scope}" if scope else message)
 

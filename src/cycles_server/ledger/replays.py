@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from cycles_server.ledger.bodies import Body, balances, reservation_body, stored_scopes
+from cycles_server.ledger.scripts.reserve import Replayed
 
 
-def replayed_reserve(answer: Sequence[Any]) -> Body:
-    """The first answer's body, with a fresh ``remaining_ttl_ms``.
-
-    Args:
-        answer: a ``REPLAY`` of lua/reserve.lua.
-    """
-    (
-        _,
-        now,
-        reservation_id,
-        held,
-        unit,
-        created,
-        lease,
-        state,
-        scope_path,
-        affected,
-        caps,
-        snapshot,
-        _,
-    ) = answer
+def replayed_reserve(answer: Replayed) -> Body:
+    """The first answer's body, with a fresh ``remaining_ttl_ms``."""
     # An extension moved `expires_at`; the answer was the first one.
-    expires = int(created) + int(lease)
-    scopes = stored_scopes(affected)
+    lease = int(answer.lease_ms)
+    expires = int(answer.created_at) + lease
+    left = expires - answer.now_ms
+    unit = answer.unit.decode()
+    scopes = stored_scopes(answer.scopes_json)
     return reservation_body(
-        reservation_id.decode(),
-        unit.decode(),
-        held,
+        answer.reservation_id.decode(),
+        unit,
+        answer.estimate,
         expires_at_ms=expires,
-        remaining_ttl_ms=max(0, expires - int(now)) if state == b"ACTIVE" else 0,
-        scope_path=scope_path.decode(),
+        remaining_ttl_ms=max(0, left) if answer.state == b"ACTIVE" else 0,
+        scope_path=answer.scope_path.decode(),
         affected_scopes=scopes,
-        caps=caps,
-        balances=balances(snapshot, scopes, unit.decode()),
+        caps=answer.caps,
+        balances=balances(answer.balances, scopes, unit),
     )

@@ -29,4 +29,4 @@ async def find_reservation(store: Store, reservation_id: str) -> Row:
         row = row_of(fields, reply)
         if "tenant" in row:
             return row
-    raise refusal([b"ERROR", b"NOT_FOUND"])
+    raise refusal("NOT_FOUND")

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from cycles_server.doctor.bookkeeping import Finding
 from cycles_server.doctor.examine import examine
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
 from cycles_server.governance.provisioning import create_api_key, create_budget, create_tenant
+from cycles_server.ledger.scripts import release, reserve
+from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
 from cycles_server.store.scripts import load_script
@@ -53,27 +55,53 @@ class Ledger:
         self.names = keys.tenant(tenant)
         self.tenant = tenant
         record = client.get(self.names.record) or ""
-        self.caller = ["", record, "", tenant, "OPEN"]
-
-    def run(self, script: str, keys: list[str], arguments: list[Any]) -> list[Any]:
-        loaded = load_script(script)
-        arguments = [*self.caller, *arguments]
-        answer: list[Any] = self.client.eval(
-            loaded.source.decode(), len(keys) + 2, "nokey", self.names.record, *keys, *arguments
+        self.head_keys = HeadKeys(key_record="nokey", tenant_record=self.names.record)
+        self.head = HeadArguments(
+            verified_key=b"",
+            verified_tenant=record,
+            key_valid_until="",
+            tenant=tenant,
+            tenant_guard="OPEN",
         )
+
+    def run(self, script: str, keys: Iterable[str], arguments: Iterable[Any]) -> list[Any]:
+        loaded = load_script(script)
+        keys, arguments = [*self.head_keys, *keys], [*self.head, *arguments]
+        answer: list[Any] = self.client.eval(loaded.source.decode(), len(keys), *keys, *arguments)
         return answer
 
     def reserve(self, amount: int, *scopes: str, unit: str = "TOKENS") -> str:
         names, one = self.names, str(uuid.uuid4())
         answer = self.run(
-            "reserve",
+            reserve.NAME,
             [
-                *(names.idempotency("reserve", one), names.reservation(one), names.ttl),
-                *(names.index, *(names.budget(scope, unit) for scope in scopes)),
+                *reserve.Keys(
+                    idempotency_record=names.idempotency("reserve", one),
+                    reservation=names.reservation(one),
+                    expiries=names.ttl,
+                    creations=names.index,
+                ),
+                *(names.budget(scope, unit) for scope in scopes),
             ],
             [
-                *(names.reservation_prefix, "hash", one, amount, unit, 60_000, 5_000),
-                *("", "", 10, "{}", "{}", "", json.dumps(scopes), one, *scopes),
+                *reserve.Arguments(
+                    reservation_prefix=names.reservation_prefix,
+                    request_hash=b"hash",
+                    reservation_id=one,
+                    estimate=str(amount),
+                    unit=unit,
+                    lease_ms=60_000,
+                    grace_ms=5_000,
+                    asked_policy="",
+                    default_policy="",
+                    max_extensions=10,
+                    subject=b"{}",
+                    action=b"{}",
+                    metadata=b"",
+                    scopes_json=json.dumps(scopes).encode(),
+                    idempotency_key=one,
+                ),
+                *scopes,
             ],
         )
         assert answer[0] == "OK", answer
@@ -82,9 +110,23 @@ class Ledger:
     def release(self, one: str) -> None:
         names = self.names
         answer = self.run(
-            "release",
-            [names.reservation(one), names.ttl, "noaudit", "noaudit", "noaudit"],
-            [names.budget_prefix, one, "key", "hash", "", "", "0"],
+            release.NAME,
+            release.Keys(
+                reservation=names.reservation(one),
+                expiries=names.ttl,
+                audit_record="noaudit",
+                audit_of_tenant="noaudit",
+                audit_of_all="noaudit",
+            ),
+            release.Arguments(
+                budget_prefix=names.budget_prefix,
+                reservation_id=one,
+                idempotency_key="key",
+                request_hash=b"hash",
+                audit_entry=b"",
+                audit_id="",
+                audit_kept_ms=0,
+            ),
         )
         assert answer[0] == "OK", answer
 

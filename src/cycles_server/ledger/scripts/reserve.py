@@ -1,0 +1,92 @@
+"""``lua/reserve.lua``: hold an amount on every budget of a subject, or on none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, NoBudget
+from cycles_server.store.link import Reply
+
+NAME = "reserve"
+
+
+class Keys(NamedTuple):
+    """Behind them the budgets of the scopes; last, if it is kept, the reference's answer."""
+
+    idempotency_record: str
+    reservation: str
+    expiries: str
+    creations: str
+
+
+class Arguments(NamedTuple):
+    """Behind them the scopes, from the tenant down."""
+
+    reservation_prefix: str
+    request_hash: bytes
+    reservation_id: str
+    estimate: str
+    unit: str
+    lease_ms: int
+    grace_ms: int
+    asked_policy: str
+    default_policy: str
+    max_extensions: int
+    subject: bytes
+    action: bytes
+    metadata: bytes
+    scopes_json: bytes
+    idempotency_key: str
+
+
+class Held(NamedTuple):
+    """The estimate is held.
+
+    Attributes:
+        caps: JSON, empty for none.
+        balances: see ``lua/lib/budgets.lua``.
+    """
+
+    expires_at_ms: int
+    policy: str
+    caps: bytes
+    balances: bytes
+
+
+class Replayed(NamedTuple):
+    """This very request was asked before; what its reservation keeps of it."""
+
+    now_ms: int
+    reservation_id: bytes
+    estimate: bytes
+    unit: bytes
+    created_at: bytes
+    lease_ms: bytes
+    state: bytes
+    scope_path: bytes
+    scopes_json: bytes
+    caps: bytes | None
+    balances: bytes
+    policy: bytes | None
+
+
+class Foreign(NamedTuple):
+    """The key belongs to a reservation that another server made."""
+
+    now_ms: int
+    reservation_id: str
+
+
+def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
+    """The answer by name."""
+    kind = answer[0]
+    if kind == b"OK":
+        _, expires, policy, caps, balances = answer
+        return Held(int(expires), policy.decode(), caps, balances)
+    if kind == REPLAY:
+        _, now, *stored = answer
+        return Replayed(int(now), *stored)
+    if kind == FOREIGN:
+        _, now, reservation_id = answer
+        return Foreign(int(now), reservation_id.decode())
+    return NoBudget()

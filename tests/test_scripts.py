@@ -1,0 +1,99 @@
+"""The scripts and the modules that ask them: the same names in the same order."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from types import ModuleType
+
+import pytest
+
+from cycles_server.governance.scripts import create_budget, set_budget
+from cycles_server.http import ratelimit
+from cycles_server.jobs import lease
+from cycles_server.ledger.scripts import (
+    commit,
+    debit,
+    evaluate,
+    expire,
+    extend,
+    head,
+    release,
+    reserve,
+)
+
+LUA = files("cycles_server.lua")
+MODULES = {
+    "commit": commit,
+    "create_budget": create_budget,
+    "debit": debit,
+    "evaluate": evaluate,
+    "expire": expire,
+    "extend": extend,
+    "lease": lease,
+    "rate_limit": ratelimit,
+    "release": release,
+    "reserve": reserve,
+    "set_budget": set_budget,
+}
+WITH_TAILS = {"debit": "BUDGETS SCOPES", "evaluate": "BUDGETS SCOPES", "reserve": "BUDGETS SCOPES"}
+WITH_TAILS |= {"expire": "RESERVATIONS IDS"}
+"""What follows behind the names in KEYS and in ARGV, as the script calls the number of those."""
+
+_NAMES = r"local ([a-z_,\s]+?)\s*=\s*unpack\({table}{first}\)$"
+
+
+def source(name: str) -> str:
+    return LUA.joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def has_head(name: str) -> bool:
+    return "-- @include call\n" in source(name)
+
+
+def named(text: str, table: str, first: str = "") -> list[str]:
+    """What a script calls the values of ``KEYS`` or ``ARGV``."""
+    (names,) = re.findall(_NAMES.format(table=table, first=re.escape(first)), text, re.MULTILINE)
+    return [name.strip() for name in names.split(",")]
+
+
+def test_every_script_has_its_module() -> None:
+    scripts = {file.name.removesuffix(".lua") for file in LUA.iterdir() if ".lua" in file.name}
+    assert scripts == MODULES.keys()
+    assert {name: module.NAME for name, module in MODULES.items()} == {
+        name: name for name in MODULES
+    }
+
+
+def test_the_head() -> None:
+    text = source("lib/call")
+    assert named(text, "KEYS") == list(head.HeadKeys._fields)
+    assert named(text, "ARGV") == list(head.HeadArguments._fields)
+    lengths = f"{len(head.HeadKeys._fields)}, {len(head.HeadArguments._fields)}"
+    assert f"local HEAD_KEYS, HEAD_ARGUMENTS = {lengths}\n" in text
+
+
+@pytest.mark.parametrize(("name", "module"), MODULES.items(), ids=MODULES)
+def test_a_script_and_its_module_name_the_same(name: str, module: ModuleType) -> None:
+    text = source(name)
+    keys = named(text, "KEYS", ", HEAD_KEYS + 1" if has_head(name) else "")
+    if keys[-1] == "kept":  # may be left out, and so is none of the fields
+        keys.pop()
+    assert keys == list(module.Keys._fields)
+    arguments = named(text, "ARGV", ", HEAD_ARGUMENTS + 1" if has_head(name) else "")
+    assert arguments == list(module.Arguments._fields)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_but_the_names_is_fixed(name: str) -> None:
+    text = source(name)
+    assert re.findall(r"(?:KEYS|ARGV)\[\d", text) == []
+    module = MODULES[name]
+    numbers = [len(module.Keys._fields), len(module.Arguments._fields)]
+    if has_head(name):
+        lengths = f"HEAD_KEYS + {numbers[0]}, HEAD_ARGUMENTS + {numbers[1]}"
+    else:
+        lengths = f"{numbers[0]}, {numbers[1]}"
+    tails = re.findall(r"^local (\w+)_AFTER, (\w+)_AFTER = (.+)$", text, re.MULTILINE)
+    expected = [(*WITH_TAILS[name].split(), lengths)] if name in WITH_TAILS else []
+    assert tails == expected
