@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cycles_server.http.exchange import EXTENSION, Exchange, Reply, header_lines
 from cycles_server.http.json import write_json
-from cycles_server.http.problems import Problem
+from cycles_server.http.problems import SERVER_FAILED, Problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -120,4 +120,4 @@ class Edge:
 
 
 def _failure() -> Problem:
-    return Problem("INTERNAL_ERROR", "The server failed; its log says why under this request_id")
+    return Problem("INTERNAL_ERROR", SERVER_FAILED)

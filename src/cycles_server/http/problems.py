@@ -26,6 +26,8 @@ STATUS_OF = {
     "INTERNAL_ERROR": 500,
 }
 
+SERVER_FAILED = "The server failed; its log says why under this request_id"
+
 Headers = tuple[tuple[str, str], ...]
 
 

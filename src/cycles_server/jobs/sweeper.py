@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cycles_server.monitoring.metrics import Metrics
-from cycles_server.store.errors import StoreCorrupt
+from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault
 from cycles_server.store.keys import BucketKeys
 from cycles_server.store.store import Store
 
@@ -99,18 +99,18 @@ class Sweeper:
             )
             if answers[0] == b"ERROR":
                 raise StoreCorrupt(answers[1].decode())
-        except StoreCorrupt as error:
+        except (StoreCorrupt, StoreFault) as error:
             if len(ids) == 1:
                 self._tell(tenant, ids[0], error)
                 return Counter({WAITING: 1})
-            # One damaged record must not hold up the others of its batch.
+            # One record that the script cannot settle must not hold up the others of its batch.
             total: Counter[str] = Counter()
             for reservation_id in ids:
                 total += await self._expire(bucket, tenant, [reservation_id])
             return total
         return Counter(answer.decode() for answer in answers)
 
-    def _tell(self, tenant: str, reservation_id: str, error: StoreCorrupt) -> None:
+    def _tell(self, tenant: str, reservation_id: str, error: StoreError) -> None:
         self._stuck.add(reservation_id)
         if reservation_id not in self._told:
             logger.error(
