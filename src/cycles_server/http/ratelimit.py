@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cycles_server.http.problems import Problem
+from cycles_server.store.clock import now_ms
 from cycles_server.store.store import Store
 
 WINDOW_S = 60
@@ -16,7 +17,7 @@ async def check_rate(store: Store, address: str, per_minute: int) -> None:
         Problem: 429 with the seconds until the next window, for a request above the limit.
         StoreError: the store failed.
     """
-    seconds = int((await store.read("TIME"))[0])
+    seconds = await now_ms(store) // 1000
     window = seconds // WINDOW_S
     count = await store.call("", "rate_limit", [store.keys.rate_limit(address, window)], [_KEPT_MS])
     if count <= per_minute:

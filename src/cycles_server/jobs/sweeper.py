@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cycles_server.monitoring.metrics import Metrics
+from cycles_server.store.clock import now_ms
 from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault
 from cycles_server.store.keys import BucketKeys
 from cycles_server.store.store import Store
@@ -42,8 +43,7 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """Expire everything that has lapsed by now; returns how many reservations that were."""
-        seconds, micros = await self._store.read_bulk("TIME")
-        now = int(seconds) * 1000 + int(micros) // 1000
+        now = await now_ms(self._store, bulk=True)
         self._told, self._stuck = self._stuck, set()
         expired = 0
         for bucket in self._store.keys.buckets():
