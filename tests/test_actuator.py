@@ -18,7 +18,9 @@ from cycles_server.monitoring.actuator import create_actuator
 from cycles_server.monitoring.metrics import Metrics, render_registry
 from cycles_server.monitoring.probe import StoreStatus
 from cycles_server.monitoring.wsgi import ThreadedPages
+from cycles_server.store.findings import WARNING, Finding
 
+UNSAFE = Finding(WARNING, "PERSISTENCE", "appendonly", "no")
 ADMIN = {"X-Admin-API-Key": "operator-secret"}
 PATHS = (
     "/actuator/health",
@@ -33,7 +35,7 @@ class Store:
     """A store whose status is set by hand, and which knows how often it was asked."""
 
     def __init__(self) -> None:
-        self.status = StoreStatus(True, "ok", ["appendonly is off"])
+        self.status = StoreStatus(True, "ok", (UNSAFE,))
         self.asked = 0
 
     def ping(self) -> StoreStatus:
@@ -88,7 +90,7 @@ def test_up(client: Client) -> None:
         "components": {
             "redis": {
                 "status": "UP",
-                "details": {"detail": "ok", "warnings": ["appendonly is off"]},
+                "details": {"detail": "ok", "warnings": ["appendonly is no"]},
             }
         },
     }

@@ -26,6 +26,7 @@ from cycles_server.monitoring.metrics import prepare_multiprocess
 from cycles_server.monitoring.probe import StoreProbe
 from cycles_server.planes.application import create_app
 from cycles_server.settings import SettingError, Settings, load_settings
+from cycles_server.store.fitness import EVICTION
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +231,8 @@ def check_store(settings: Settings) -> None:
         click.ClickException: its eviction policy would lose budgets and reservations.
     """
     status = StoreProbe(settings.redis_connection_url).check()
-    if "maxmemory-policy" in status.detail and not status.up:
-        raise fatal(f"this Redis must not be used: {status.detail}")
+    for finding in status.findings:
+        if finding.code == EVICTION:
+            raise fatal(f"this Redis must not be used: {finding.sentence}")
     for warning in status.warnings:
         logger.warning("%s", warning)

@@ -22,7 +22,7 @@ ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError)
 connection is whole, and the call they answer has not run."""
 
 # redis-py strips the code of the errors that it has a class for.
-_CODES: dict[type[RedisError], str] = {
+_CODES: dict[type[Exception], str] = {
     AuthenticationError: "NOAUTH",
     BusyLoadingError: "LOADING",
     ClusterDownError: "CLUSTERDOWN",
@@ -45,7 +45,7 @@ _REFUSALS = _ELSEWHERE | {"OOM", "MISCONF", "BUSY", "NOPERM", "TRYAGAIN"}
 _DAMAGED = "WRONGTYPE"
 
 
-def code_of(error: RedisError) -> str:
+def code_of(error: Exception) -> str:
     """The word in capitals that the reply begins with; empty for ``ERR``, which says nothing.
 
     An error of a command that a script calls begins with that command's own code; one that the
@@ -63,9 +63,18 @@ def is_elsewhere(error: RedisError) -> bool:
     return code_of(error) in _ELSEWHERE
 
 
-def store_error(error: RedisError) -> StoreRefused | StoreCorrupt | StoreFault:
-    """What the caller of the answered call gets."""
-    text = f"{type(error).__name__}: {error}"
+def cause_of(error: Exception) -> str:
+    """What failed, without the address that redis-py and Redis put into their messages."""
+    kind = type(error).__name__
+    code = code_of(error)
+    return f"{kind}: {code}" if code else kind
+
+
+def store_error(
+    error: RedisError, text: str | None = None
+) -> StoreRefused | StoreCorrupt | StoreFault:
+    """What the caller of the answered call gets; ``text`` instead of all that Redis said."""
+    text = text or f"{type(error).__name__}: {error}"
     code = code_of(error)
     if code in _REFUSALS:
         return StoreRefused(text, code)
