@@ -13,21 +13,22 @@ from typing import Any
 import click
 import orjson
 import uvicorn
-from redis import Redis
 
-from benchmarks.tenant import Tenant
+from benchmarks.tenant import Tenant, find_tenant
 from cycles_server.store.connection import SharedConnection
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import new_id
 from cycles_server.store.scripts import load_script
+from cycles_server.store.store import run_on_store
 
+TIMEOUT_MS = 2000
 _JSON = (b"content-type", b"application/json")
 
 
 def create_floor(redis_url: str, tenant: Tenant) -> Any:
     """The ASGI application. A request without a body only asks whether it is there."""
     script = load_script("reserve")
-    connection = SharedConnection(redis_url, timeout_ms=2000, name="floor")
+    connection = SharedConnection(redis_url, timeout_ms=TIMEOUT_MS, name="floor")
 
     async def floor(scope: Any, receive: Any, send: Any) -> None:
         raw = (await receive())["body"]
@@ -63,8 +64,12 @@ def create_floor(redis_url: str, tenant: Tenant) -> Any:
 @click.option("--secret", required=True)
 def main(host: str, port: int, redis_url: str, tenant: str, secret: str) -> None:
     """Serve the floor, with the options that the server gives uvicorn."""
-    with Redis.from_url(redis_url) as client:
-        found = Tenant(client, Keys(), tenant, secret)
+    found = run_on_store(
+        redis_url,
+        Keys(),
+        lambda store: find_tenant(store, tenant, secret),
+        timeout_ms=TIMEOUT_MS,
+    )
     uvicorn.run(
         create_floor(redis_url, found),
         host=host,

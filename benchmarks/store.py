@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-import orjson
 from redis import Redis
 
-from benchmarks.tenant import ALLOCATED, GRACE_MS, LEASE_MS, UNIT, Tenant, provision, scopes_of
+from benchmarks.tenant import GRACE_MS, LEASE_MS, UNIT, Tenant, provision, scopes_of
 from cycles_server.embedded.store import EmbeddedRedis
-from cycles_server.governance.scripts import create_budget
 from cycles_server.store.keys import Keys
 from cycles_server.store.scripts import load_script
+from cycles_server.store.store import Store as ServerStore
+from cycles_server.store.store import run_on_store
 
 _CHUNK = 1000
+_AT_ONCE = 100
+"""Tenants that are made at the same time."""
+_TIMEOUT_MS = 30_000
+
+_T = TypeVar("_T")
 
 
 class Store:
@@ -31,7 +38,7 @@ class Store:
         self.pid: int = self.client.info("server")["process_id"]
         self.version: str = self.client.info("server")["redis_version"]
         self.keys = Keys()
-        self.tenant = provision(self.client, self.keys, "benchmark")
+        self.tenant = self._run(lambda store: provision(store, "benchmark"))
         self._kept: dict[bytes, bytes] = {}
         self._reserve = load_script("reserve")
         self.client.script_load(self._reserve.source.decode())
@@ -52,9 +59,9 @@ class Store:
         self.client.bgrewriteaof()
         self._wait_for_rewrite()
 
-    def add_tenant(self, name: str) -> Tenant:
-        """One more tenant, without a key: making one takes a quarter of a second."""
-        tenant = provision(self.client, self.keys, name, with_key=False)
+    def add_tenant(self, name: str, *, with_key: bool = False) -> Tenant:
+        """One more tenant. Making a key takes a quarter of a second."""
+        tenant = self._run(lambda store: provision(store, name, with_key=with_key))
         self.keep()
         return tenant
 
@@ -87,31 +94,18 @@ class Store:
 
     def add_bystanders(self, count: int) -> None:
         """Other tenants, each with a record and three budgets."""
-        script = load_script(create_budget.NAME)
-        self.client.script_load(script.source.decode())
-        record = orjson.loads(self.client.get(self.tenant.names.record))
-        for first in range(0, count, _CHUNK):
-            pipeline = self.client.pipeline(transaction=False)
-            for number in range(first, min(first + _CHUNK, count)):
-                name = f"bystander-{number}"
-                names = self.keys.tenant(name)
-                pipeline.set(names.record, orjson.dumps({**record, "tenant_id": name}))
-                pipeline.sadd(self.keys.tenants, name)
-                for scope in scopes_of(name):
-                    keys = create_budget.Keys(
-                        budget_record=names.budget(scope, UNIT), tenant_budgets=names.budgets
-                    )
-                    arguments = create_budget.Arguments(
-                        tenant=name,
-                        ledger_id=str(uuid.uuid4()),
-                        scope=scope,
-                        unit=UNIT,
-                        allocated=str(ALLOCATED),
-                        overdraft_limit="0",
-                        overage_policy="",
-                    )
-                    pipeline.evalsha(script.sha.decode(), len(keys), *keys, *arguments)
-            pipeline.execute()
+
+        async def add(store: ServerStore) -> None:
+            for first in range(0, count, _AT_ONCE):
+                numbers = range(first, min(first + _AT_ONCE, count))
+                names = [f"bystander-{number}" for number in numbers]
+                await asyncio.gather(*(provision(store, name, with_key=False) for name in names))
+
+        self._run(add)
+
+    def _run(self, work: Callable[[ServerStore], Awaitable[_T]]) -> _T:
+        """Do something with the server's own functions."""
+        return run_on_store(self.url, self.keys, work, timeout_ms=_TIMEOUT_MS)
 
     def newest(self, tenant: Tenant, count: int) -> list[str]:
         """Ids, the newest first."""

@@ -19,7 +19,7 @@ from benchmarks.processes import ROOT, WebProcess, cycles_server
 from benchmarks.report import Measure, Section
 from benchmarks.run import busy_elsewhere
 from benchmarks.store import Store
-from benchmarks.tenant import Tenant, provision
+from benchmarks.tenant import Tenant
 
 _LIVENESS_MS, _RESERVE_MS = 100, 50
 _LIVENESS_EVERY_S, _RESERVE_EVERY_S = 0.1, 0.02
@@ -56,7 +56,7 @@ def measure_strangers(
     """Times of liveness and of another tenant's reserves, under one attack after the other."""
     section = Section("Strangers: one worker, and what others wait")
     store.hold_rewrites()
-    attacker = provision(store.client, store.keys, "stranger")
+    attacker = store.add_tenant("stranger", with_key=True)
     lived: dict[str, list[Times]] = defaultdict(list)
     reserved: dict[str, list[Times]] = defaultdict(list)
     with cycles_server(store.url, store.folder / "server.log", ADMIN_API_KEY=_OPERATOR) as server:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 
 import orjson
-from redis import Redis
 
 from cycles_server.auth.records import read_key, read_tenant
-from cycles_server.governance.provisioning import (
-    create_api_key,
-    create_budget,
-    create_tenant,
-    find_api_key,
-)
+from cycles_server.governance.api_keys import create_api_key, find_api_key
+from cycles_server.governance.budgets import create_budget
+from cycles_server.governance.tenants import create_tenant
 from cycles_server.ledger.scripts import reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
-from cycles_server.store.keys import Keys
+from cycles_server.store.keys import TenantKeys
 from cycles_server.store.layout import new_id
 from cycles_server.store.link import Argument
+from cycles_server.store.store import Store
 
 UNIT = "TOKENS"
 ALLOCATED = 900_000_000_000_000
@@ -43,25 +41,20 @@ class Tenant:
     """A tenant as :func:`provision` has made it.
 
     Args:
+        tenant_record: the tenant's record.
         secret: its key's; without one, calls are made as the operator makes them.
-
-    Raises:
-        LookupError: there is no such tenant, or the secret is not its key's.
+        key_record: its key's record, if there is a secret.
     """
 
-    def __init__(self, client: Redis, keys: Keys, name: str, secret: str = "") -> None:
-        self.name = name
+    def __init__(
+        self, names: TenantKeys, tenant_record: bytes, secret: str = "", key_record: bytes = b""
+    ) -> None:
+        self.name = name = names.tenant
         self.secret = secret
-        self.names = names = keys.tenant(name)
-        tenant_record = client.get(names.record)
-        if tenant_record is None:
-            raise LookupError(f"there is no tenant {name}")
-        key_name, key_record, expires = names.record, b"", ""  # as for the operator
-        if secret:
-            key_record = find_api_key(client, keys, secret) or b""
-            key = read_key(key_record)
-            if key is None:
-                raise LookupError(f"tenant {name} has no such key")
+        self.names = names
+        key_name, expires = names.record, ""  # as for the operator
+        key = read_key(key_record)
+        if key is not None:
             key_name = names.api_key(key.key_id)
             expires = "" if key.expires_at_ms is None else str(key.expires_at_ms)
         policy = read_tenant(tenant_record)
@@ -126,10 +119,25 @@ class Tenant:
         )
 
 
-def provision(client: Redis, keys: Keys, name: str, *, with_key: bool = True) -> Tenant:
+async def find_tenant(store: Store, name: str, secret: str = "") -> Tenant:
+    """A tenant that :func:`provision` has made.
+
+    Raises:
+        LookupError: there is no such tenant, or no such key.
+    """
+    names = store.keys.tenant(name)
+    record = await store.read("GET", names.record)
+    key_record = await find_api_key(store, secret) if secret else b""
+    if record is None or key_record is None:
+        raise LookupError(f"there is no tenant {name} with this key")
+    return Tenant(names, record, secret, key_record)
+
+
+async def provision(store: Store, name: str, *, with_key: bool = True) -> Tenant:
     """Make a tenant, its key and its three budgets."""
-    create_tenant(client, keys, name)
-    secret = create_api_key(client, keys, name) if with_key else ""
-    for scope in scopes_of(name):
-        create_budget(client, keys, name, scope, UNIT, ALLOCATED)
-    return Tenant(client, keys, name, secret)
+    await create_tenant(store, name)
+    secret = await create_api_key(store, name) if with_key else ""
+    await asyncio.gather(
+        *(create_budget(store, name, scope, UNIT, ALLOCATED) for scope in scopes_of(name))
+    )
+    return await find_tenant(store, name, secret)

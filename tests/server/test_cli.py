@@ -11,14 +11,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 from redis import Redis
+from support.redis import RedisServer
 
 from cycles_server.cli import main
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
+from cycles_server.store.store import Store
 
 FREE_OF_REDIS = {"REDIS_URL": None, "REDIS_HOST": None}
 
@@ -201,6 +204,38 @@ class TestDoctor:
         assert result.exit_code == 2
         assert error_line(result).startswith("the store failed: ")
         assert "hunter2" not in result.output
+
+    def test_a_store_that_refuses_within(self, tmp_path: Path) -> None:
+        redis = RedisServer(tmp_path / "redis")
+        redis.client.hset("budget:tenant:acme:TOKENS", mapping={"allocated": 1, "remaining": 1})
+        # Refused in the midst of the check, when the settings of the store have been read.
+        redis.client.acl_setuser("default", enabled=True, commands=["-scan"])
+        try:
+            result = run("doctor", REDIS_URL=redis.url)
+        finally:
+            redis.stop()
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert error_line(result).startswith("the store failed: ")
+
+    @pytest.mark.parametrize("command", [("doctor",), ("seed", "--tenant", "acme")])
+    def test_a_store_that_dies_within(
+        self, tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        redis = RedisServer(tmp_path / "redis")
+        ask = Store.read
+
+        def last_answer(self: Store, *asked: Any) -> Any:
+            reply = ask(self, *asked)
+            reply.add_done_callback(lambda _: redis.kill())
+            return reply
+
+        monkeypatch.setattr(Store, "read", last_answer)  # PING is the first that is asked
+        try:
+            result = run(*command, REDIS_URL=redis.url)
+        finally:
+            redis.stop()
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert error_line(result).startswith("the store failed: ")
 
     def test_a_setting_that_is_not_allowed(self) -> None:
         result = run("doctor", REDIS_PORT="x")

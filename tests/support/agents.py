@@ -13,9 +13,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis import Redis
-
 from cycles_server.doctor.examine import examine
+from support.stores import on_store
 from support.tenants import UNIT, Tenant, new_key
 from support.wire import Answer, Wire
 
@@ -260,8 +259,6 @@ class Crew:
 def check_books(tenant: Tenant) -> None:
     """The whole ledger agrees with itself."""
     address = tenant.redis.connection_pool.connection_kwargs["path"]
-    client: Redis = Redis(unix_socket_path=address, decode_responses=True)  # type: ignore[type-arg]
-    with client:
-        report = examine(client, tenant.keys)
+    report = on_store(f"unix://{address}", examine, tenant.keys)
     assert report.counted, "nothing was looked at"
     assert report.healthy, report.findings

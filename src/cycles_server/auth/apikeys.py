@@ -21,6 +21,7 @@ import bcrypt
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import KeyRecord, read_key, read_tenant
 from cycles_server.refusal import Refusal, unauthorized
+from cycles_server.store.clock import epoch_ms
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
@@ -124,7 +125,7 @@ class ApiKeys:
         if not key.active:
             _refuse("revoked", key_id)
             return None
-        now = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        now = epoch_ms(clock)
         if key.expires_at_ms is not None and now > key.expires_at_ms:
             _refuse("expired", key_id)
             return None

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-KINDS = ("tenant", "workspace", "app", "workflow", "agent", "toolset")
+from cycles_server.ledger.scopes import LEVELS
+
 _NEVER = ""
 """A kind that no segment has."""
 
@@ -20,7 +21,7 @@ def _compiled(scope_filter: tuple[str, ...]) -> dict[str, frozenset[str]]:
     kinds: dict[str, set[str]] = {}
     for entry in scope_filter:
         kind, _, value = entry.partition(":")
-        readable = kind in KINDS and value
+        readable = kind in LEVELS and value
         kinds.setdefault(kind if readable else _NEVER, set()).add(value.lower())
     return {kind: frozenset(values) for kind, values in kinds.items()}
 

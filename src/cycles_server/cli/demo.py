@@ -18,9 +18,12 @@ from rich.markup import escape
 from cycles_server.cli.errors import fatal
 from cycles_server.cli.keyfile import kept_key
 from cycles_server.cli.money import DOLLAR_UNIT, MICROCENTS_PER_DOLLAR, show_amount
-from cycles_server.cli.stores import data_dir_option, opened_store
+from cycles_server.cli.stores import data_dir_option, on_store
 from cycles_server.embedded.store import DEFAULT_DATA_DIR
-from cycles_server.governance.provisioning import ProvisioningError, create_budget, create_tenant
+from cycles_server.governance.budgets import create_budget
+from cycles_server.governance.tenants import create_tenant
+from cycles_server.refusal import Refusal
+from cycles_server.store.store import Store
 
 ESTIMATE, ACTUAL = 50_000, 42_000
 """Microcents of the call that the demonstration makes: small, so that a dollar lasts."""
@@ -93,15 +96,19 @@ def demo(url: str, tenant: str, wait: float, check: bool, data_dir: Path | None)
     url = url.rstrip("/")
     scope = f"tenant:{tenant}"
     key_file = (data_dir or DEFAULT_DATA_DIR) / f"{tenant}.key"
+
+    async def provide(store: Store) -> str:
+        await create_tenant(store, tenant)
+        await create_budget(store, tenant, scope, DOLLAR_UNIT, MICROCENTS_PER_DOLLAR)
+        key_file.parent.mkdir(mode=0o700, exist_ok=True)
+        secret, _ = await kept_key(store, tenant, key_file)
+        return secret
+
     try:
         wait_until_ready(url, wait)
-        with opened_store(data_dir) as (client, keys):
-            create_tenant(client, keys, tenant)
-            create_budget(client, keys, tenant, scope, DOLLAR_UNIT, MICROCENTS_PER_DOLLAR)
-            key_file.parent.mkdir(mode=0o700, exist_ok=True)
-            secret, _ = kept_key(client, keys, tenant, key_file)
+        secret = on_store(data_dir, provide)
         prove(console, Api(url, secret), tenant, scope)
-    except (Failed, ProvisioningError) as error:
+    except (Failed, Refusal) as error:
         raise fatal(str(error), 1) from None
     except OSError as error:
         raise fatal(f"{key_file}: {error.strerror}", 1) from None

@@ -15,7 +15,7 @@ from rich.progress import Progress as RichProgress
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cycles_server.cli.stores import data_dir_option, opened_store
+from cycles_server.cli.stores import data_dir_option, on_store
 from cycles_server.doctor.bookkeeping import Progress
 from cycles_server.doctor.examine import Report, examine
 
@@ -33,8 +33,8 @@ def doctor(ctx: click.Context, data_dir: Path | None, as_json: bool) -> None:
     Works beside a running server. Exit status: 0 healthy, 1 findings (advice is none),
     2 it could not be checked.
     """
-    with opened_store(data_dir) as (client, keys), _shown_progress() as progress:
-        report = examine(client, keys, progress)
+    with _shown_progress() as progress:
+        report = on_store(data_dir, lambda store: examine(store, progress))
     if as_json:
         click.echo(json.dumps({"healthy": report.healthy, **asdict(report)}))
     else:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
-from redis import Redis
-
-from cycles_server.governance.provisioning import create_api_key, in_force
-from cycles_server.store.keys import Keys
+from cycles_server.governance.api_keys import create_api_key, in_force
+from cycles_server.store.store import Store
 
 
-def kept_key(client: Redis, keys: Keys, tenant_id: str, path: Path) -> tuple[str, bool]:
+async def kept_key(store: Store, tenant_id: str, path: Path) -> tuple[str, bool]:
     """The secret in the file, or a new key's if that one is not in force in this store; and
     whether it is new.
 
     Raises:
         OSError: the file cannot be read or written.
+        StoreError: the store failed.
     """
-    if path.exists():
-        secret = path.read_text().strip()
-        if secret and in_force(client, keys, tenant_id, secret):
-            return secret, False
-    secret = create_api_key(client, keys, tenant_id)
+    kept = await asyncio.to_thread(_read, path)
+    if kept and await in_force(store, tenant_id, kept):
+        return kept, False
+    secret = await create_api_key(store, tenant_id)
+    await asyncio.to_thread(_write, path, secret)
+    return secret, True
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _write(path: Path, secret: str) -> None:
     path.unlink(missing_ok=True)  # one with other permissions would keep them
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secret + "\n")
-    return secret, True

@@ -12,17 +12,12 @@ from rich.console import Console
 from cycles_server.cli.errors import fatal
 from cycles_server.cli.keyfile import kept_key
 from cycles_server.cli.money import parse_amount, show_amount
-from cycles_server.cli.stores import data_dir_option, opened_store
-from cycles_server.governance.provisioning import (
-    BudgetEntry,
-    ProvisioningError,
-    check_budget,
-    create_api_key,
-    create_budget,
-    create_tenant,
-    has_api_key,
-    set_budget,
-)
+from cycles_server.cli.stores import data_dir_option, on_store
+from cycles_server.governance.api_keys import create_api_key, has_api_key
+from cycles_server.governance.budgets import BudgetEntry, check_budget, create_budget, set_budget
+from cycles_server.governance.tenants import create_tenant
+from cycles_server.refusal import Refusal
+from cycles_server.store.store import Store
 
 
 def read_budgets(
@@ -98,21 +93,23 @@ def seed(
         *budgets,
         *((f"tenant:{tenant}/agent:{agent}", amount, unit) for agent, amount, unit in agents),
     ]
+
+    async def write(store: Store) -> tuple[bool, list[BudgetEntry], str | None]:
+        created = await create_tenant(store, tenant, name)
+        make = set_budget if set_allocation else create_budget
+        entries = [await make(store, tenant, scope, unit, amount) for scope, amount, unit in wanted]
+        secret: str | None = None
+        if key_file is not None:
+            secret, _ = await kept_key(store, tenant, key_file)
+        elif new_key or not await has_api_key(store, tenant):
+            secret = await create_api_key(store, tenant)
+        return created, entries, secret
+
     try:
         for scope, amount, unit in wanted:
             check_budget(tenant, scope, unit, amount)  # all of them before the first is written
-        with opened_store(data_dir) as (client, keys):
-            created = create_tenant(client, keys, tenant, name)
-            make = set_budget if set_allocation else create_budget
-            entries = [
-                make(client, keys, tenant, scope, unit, amount) for scope, amount, unit in wanted
-            ]
-            secret: str | None = None
-            if key_file is not None:
-                secret, _ = kept_key(client, keys, tenant, key_file)
-            elif new_key or not has_api_key(client, keys, tenant):
-                secret = create_api_key(client, keys, tenant)
-    except ProvisioningError as error:
+        created, entries, secret = on_store(data_dir, write)
+    except Refusal as error:
         raise fatal(str(error), 1) from None
     except OSError as error:
         raise fatal(f"{key_file}: {error.strerror}", 1) from None

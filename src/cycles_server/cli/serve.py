@@ -29,6 +29,7 @@ from cycles_server.planes.catalogue import DEFAULT, PLANES
 from cycles_server.planes.plane import Plane
 from cycles_server.settings.common import MOST_WORKERS, CommonSettings
 from cycles_server.settings.loading import SettingError, load_settings
+from cycles_server.store.fitness import EVICTION
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +259,8 @@ def check_store(settings: CommonSettings) -> None:
         click.ClickException: its eviction policy would lose budgets and reservations.
     """
     status = StoreProbe(settings.redis_connection_url).check()
-    if "maxmemory-policy" in status.detail and not status.up:
-        raise fatal(f"this Redis must not be used: {status.detail}")
+    for finding in status.findings:
+        if finding.code == EVICTION:
+            raise fatal(f"this Redis must not be used: {finding.sentence}")
     for warning in status.warnings:
         logger.warning("%s", warning)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from cycles_server.cli.errors import fatal
 from cycles_server.cli.serve import settings_or_exit
 from cycles_server.embedded.store import DEFAULT_DATA_DIR, redis_configured, running_url
+from cycles_server.store.errors import StoreError, StoreUnavailable
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import LAYOUTS
+from cycles_server.store.store import Store, run_on_store
 
 _CONNECT_S = 5.0
-_ANSWER_S = 30.0
+_ANSWER_MS = 30_000
 
 data_dir_option = click.option(
     "--data-dir",
@@ -27,17 +26,16 @@ data_dir_option = click.option(
     help="Use the embedded store of the `up` that runs on this directory.",
 )
 
+_T = TypeVar("_T")
 
-@contextmanager
-def opened_store(data_dir: Path | None) -> Iterator[tuple[Redis, Keys]]:
-    """A client of the store, and the key names in it.
 
-    The store of an ``up`` on ``data_dir``; else the configured Redis; else that of an ``up`` on
-    the default directory; else Redis's own default address.
+def on_store(data_dir: Path | None, work: Callable[[Store], Awaitable[_T]]) -> _T:
+    """Do a command's work on the store of an ``up`` on ``data_dir``; else on the configured Redis;
+    else on that of an ``up`` on the default directory; else at Redis's own default address.
 
     Raises:
         click.ClickException: exit status 2 and one line if the store cannot be had, also when it
-            goes away within the block.
+            goes away within the work.
     """
     settings = settings_or_exit()
     url = settings.redis_connection_url
@@ -48,19 +46,17 @@ def opened_store(data_dir: Path | None) -> Iterator[tuple[Redis, Keys]]:
         url = running
     elif not redis_configured():
         url = running_url(DEFAULT_DATA_DIR) or url
-    client: Redis = Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="backslashreplace",
-        socket_connect_timeout=_CONNECT_S,
-        socket_timeout=_ANSWER_S,
-        retry=Retry(NoBackoff(), 0),
-        client_name="cycles-server-cli",
-    )
+
+    async def begin(store: Store) -> _T:
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await store.read("PING")
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {_CONNECT_S:g} s") from None
+        return await work(store)
+
+    keys = Keys(LAYOUTS[settings.cycles_key_layout]())
     try:
-        client.ping()
-        yield client, Keys(LAYOUTS[settings.cycles_key_layout]())
-    except RedisError as error:
+        return run_on_store(url, keys, begin, timeout_ms=_ANSWER_MS)
+    except StoreError as error:
         raise fatal(f"the store failed: {error}") from None
-    finally:
-        client.close()

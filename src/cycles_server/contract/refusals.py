@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 
 from cycles_server.http.exchange import Exchange
-from cycles_server.http.problems import Headers, Problem
+from cycles_server.http.problems import SERVER_FAILED, Headers, Problem
 from cycles_server.refusal import Refusal
-from cycles_server.store.errors import StoreCorrupt, StoreError, StoreRefused
+from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault, StoreRefused
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ def _store_failure(error: StoreError) -> tuple[str, str, int | None]:
     if isinstance(error, StoreCorrupt):
         message = "A stored record that this request needs is damaged"
         return "stored record unusable", message, None
+    if isinstance(error, StoreFault):
+        return "a call to the store is wrong", SERVER_FAILED, None
     # The contract declares no 503.
     if isinstance(error, StoreRefused):
         message = "The budget store cannot take this now; nothing was changed"

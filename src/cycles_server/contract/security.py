@@ -13,7 +13,7 @@ from cycles_server.auth.principal import Principal
 from cycles_server.http.exchange import Exchange, exchange_of
 from cycles_server.http.problems import Problem
 from cycles_server.refusal import Refusal, unauthorized
-from cycles_server.store.errors import StoreCorrupt, StoreUnavailable
+from cycles_server.store.errors import StoreCorrupt, StoreFault, StoreUnavailable
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
@@ -68,7 +68,7 @@ class CompiledSecurity:
                 return
             except StaleCredential:
                 principal = await authenticator.authenticate(secret)
-            except (Problem, Refusal, StoreCorrupt):
+            except (Problem, Refusal, StoreCorrupt, StoreFault):
                 # Said of a key that nobody has looked at in this exchange: look first.
                 if confirmation.done:
                     raise

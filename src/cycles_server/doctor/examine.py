@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from redis import Redis
-from redis.exceptions import ResponseError
-
-from cycles_server.doctor.bookkeeping import ADVICE, ERROR, WARNING, Books, Finding, Progress
-from cycles_server.embedded.store import OLDEST_MAJOR
-from cycles_server.store.keys import Keys
+from cycles_server.doctor.bookkeeping import Books, Progress
+from cycles_server.store.errors import StoreError
+from cycles_server.store.findings import ADVICE, Finding
+from cycles_server.store.fitness import HIDDEN, is_hidden, judge, read_info, server_version
+from cycles_server.store.store import Store
 
 LISTPACK_VALUE = 256
 """``hash-max-listpack-value`` with which a live reservation takes the least memory."""
@@ -37,74 +35,55 @@ class Report:
         return all(finding.level == ADVICE for finding in self.findings)
 
 
-def examine(client: Redis, keys: Keys, progress: Progress = lambda stage, done: None) -> Report:
+async def examine(store: Store, progress: Progress = lambda stage, done: None) -> Report:
     """Check everything.
 
     Args:
-        client: decodes responses.
         progress: told how far each stage is.
 
     Raises:
-        RedisError: the store went away.
+        StoreError: the store failed.
     """
     report = Report()
-    report.findings.extend(_check_store(client, report.store))
-    for bucket in keys.buckets():
-        books = Books(client, keys, bucket, progress)
-        report.findings.extend(books.check())
+    report.findings.extend([finding async for finding in _check_store(store, report.store)])
+    for bucket in store.keys.buckets():
+        books = Books(store, bucket, progress)
+        report.findings.extend([finding async for finding in books.check()])
         for kind, number in books.counted.items():
             report.counted[kind] = report.counted.get(kind, 0) + number
     return report
 
 
-def _check_store(client: Redis, facts: dict[str, str]) -> Iterator[Finding]:
+async def _check_store(store: Store, facts: dict[str, str]) -> AsyncIterator[Finding]:
     """The settings of the store; fills ``facts``."""
     try:
-        info: dict[str, Any] = client.info()
-    except ResponseError as error:
-        yield Finding(ADVICE, "UNCHECKED", "INFO", f"the store does not tell: {error}")
+        info = read_info(await store.read_bulk("INFO"))
+    except StoreError as error:
+        if not is_hidden(error):
+            raise
+        yield HIDDEN
         return
-    valkey = info.get("valkey_version")
-    version = str(valkey or info.get("redis_version", "0"))
-    facts["server"] = f"{'Valkey' if valkey else 'Redis'} {version}"
+    facts["server"] = " ".join(server_version(info))
     facts["role"] = str(info.get("role"))
     facts["maxmemory-policy"] = str(info.get("maxmemory_policy"))
-    facts["appendonly"] = "yes" if info.get("aof_enabled") else "no"
+    facts["appendonly"] = "yes" if info.get("aof_enabled") == "1" else "no"
     facts["memory"] = str(info.get("used_memory_human"))
-    if int(version.partition(".")[0]) < OLDEST_MAJOR:
-        yield Finding(ERROR, "VERSION", "server", f"{version} is older than {OLDEST_MAJOR}")
-    if facts["role"] != "master":
-        yield Finding(ERROR, "ROLE", "role", "a replica: the server cannot write here")
-    if facts["maxmemory-policy"] != "noeviction":
-        yield Finding(
-            ERROR,
-            "EVICTION",
-            "maxmemory-policy",
-            f"{facts['maxmemory-policy']}: a full store would drop money silently; set noeviction",
-        )
-    if not info.get("aof_enabled"):
-        yield Finding(
-            WARNING,
-            "PERSISTENCE",
-            "appendonly",
-            "no: what was written last is lost when the store dies; set yes",
-        )
-    elif info.get("aof_last_write_status", "ok") != "ok":
-        yield Finding(ERROR, "PERSISTENCE", "appendonly", "the last write to the file failed")
-    yield from _check_config(client, facts)
+    for finding in judge(info):
+        yield finding
+    async for finding in _check_config(store, facts):
+        yield finding
 
 
-def _check_config(client: Redis, facts: dict[str, str]) -> Iterator[Finding]:
+async def _check_config(store: Store, facts: dict[str, str]) -> AsyncIterator[Finding]:
     try:
-        config: dict[Any, Any] = {
-            **client.config_get("appendfsync"),
-            **client.config_get("hash-max-listpack-value"),
-        }
-    except ResponseError:
+        fsync = await _setting(store, "appendfsync")
+        listpack = await _setting(store, "hash-max-listpack-value")
+    except StoreError as error:
+        if not is_hidden(error):
+            raise
         return  # hosted stores often hide it; it decides speed and size only
     if facts["appendonly"] == "yes":
-        facts["appendfsync"] = str(config.get("appendfsync"))
-    listpack = str(config.get("hash-max-listpack-value"))
+        facts["appendfsync"] = fsync
     facts["hash-max-listpack-value"] = listpack
     if listpack.isdecimal() and int(listpack) < LISTPACK_VALUE:
         yield Finding(
@@ -113,3 +92,9 @@ def _check_config(client: Redis, facts: dict[str, str]) -> Iterator[Finding]:
             "hash-max-listpack-value",
             f"{listpack}: with {LISTPACK_VALUE} a live reservation takes two thirds of the memory",
         )
+
+
+async def _setting(store: Store, name: str) -> str:
+    """A setting of the store; ``None`` where it does not have it."""
+    told: list[bytes] = await store.read_bulk("CONFIG", "GET", name)
+    return told[1].decode() if told else "None"

@@ -22,14 +22,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError
-from redis.retry import Retry
+from cycles_server.store.direct import DirectConnection
+from cycles_server.store.errors import StoreError, StoreRefused
+from cycles_server.store.fitness import OLDEST_MAJOR
 
 DEFAULT_DATA_DIR = Path(".cycles")
-OLDEST_MAJOR = 7
-"""The first Redis whose scripts say in their first line what they are."""
 
 _URL_FILE = "redis.url"
 _LOCK_FILE = "lock"
@@ -253,11 +250,7 @@ class EmbeddedRedis:
             )
         self._process = process
         stack.callback(_stop, process)
-        client: Redis = Redis(
-            unix_socket_path=str(self._socket),
-            socket_timeout=_START_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = DirectConnection(self.url, timeout_s=_START_S, name="cycles-server-up")
         stack.callback(client.close)
         deadline = time.monotonic() + _START_S
         while not _answers(client):
@@ -272,14 +265,14 @@ class EmbeddedRedis:
         stack.callback(url_path.unlink, missing_ok=True)
 
 
-def _answers(client: Redis) -> bool:
+def _answers(client: DirectConnection) -> bool:
     while True:
         try:
-            client.ping()
+            client.command("PING")
             return True
-        except BusyLoadingError:
+        except StoreRefused:
             time.sleep(_POLL_S)  # reading its data takes as long as there is data
-        except (RedisError, OSError):
+        except StoreError:
             return False
 
 

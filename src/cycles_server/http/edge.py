@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cycles_server.http.exchange import EXTENSION, Exchange, Reply, header_lines
-from cycles_server.http.problems import Problem
+from cycles_server.http.problems import SERVER_FAILED, Problem
 from cycles_server.jsontext import write_json
 
 if TYPE_CHECKING:
@@ -136,4 +136,4 @@ def _written(reply: Reply) -> bytes:
 
 
 def _failure() -> Problem:
-    return Problem("INTERNAL_ERROR", "The server failed; its log says why under this request_id")
+    return Problem("INTERNAL_ERROR", SERVER_FAILED)

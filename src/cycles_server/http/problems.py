@@ -15,6 +15,8 @@ STATUS_OF = {
 }
 """The codes that every plane's contract has; the others are in the plane's own table."""
 
+SERVER_FAILED = "The server failed; its log says why under this request_id"
+
 Headers = tuple[tuple[str, str], ...]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cycles_server.http.problems import Problem
+from cycles_server.store.clock import now_ms
 from cycles_server.store.store import Store
 
 WINDOW_S = 60
@@ -29,7 +30,7 @@ async def check_rate(store: Store, address: str, per_minute: int) -> None:
         Problem: 429 with the seconds until the next window, for a request above the limit.
         StoreError: the store failed.
     """
-    seconds = int((await store.read("TIME"))[0])
+    seconds = await now_ms(store) // 1000
     window = seconds // WINDOW_S
     keys = Keys(counter=store.keys.rate_limit(address, window))
     count = await store.call("", NAME, keys, Arguments(kept_ms=_KEPT_MS))

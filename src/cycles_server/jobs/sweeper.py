@@ -15,7 +15,8 @@ from cycles_server.ledger.scripts import expire
 from cycles_server.ledger.scripts.expire import EXPIRED, GONE, WAITING
 from cycles_server.ledger.scripts.head import Refused
 from cycles_server.monitoring.metrics import LedgerMetrics
-from cycles_server.store.errors import StoreCorrupt
+from cycles_server.store.clock import now_ms
+from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault
 from cycles_server.store.keys import BucketKeys
 from cycles_server.store.store import Store
 
@@ -42,8 +43,7 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """Expire everything that has lapsed by now; returns how many reservations that were."""
-        seconds, micros = await self._store.read_bulk("TIME")
-        now = int(seconds) * 1000 + int(micros) // 1000
+        now = await now_ms(self._store, bulk=True)
         self._told, self._stuck = self._stuck, set()
         expired = 0
         for bucket in self._store.keys.buckets():
@@ -103,18 +103,18 @@ class Sweeper:
             )
             if isinstance(answer, Refused):
                 raise StoreCorrupt(answer.code)
-        except StoreCorrupt as error:
+        except (StoreCorrupt, StoreFault) as error:
             if len(ids) == 1:
                 self._tell(tenant, ids[0], error)
                 return Counter({WAITING: 1})
-            # One damaged record must not hold up the others of its batch.
+            # One record that the script cannot settle must not hold up the others of its batch.
             total: Counter[str] = Counter()
             for reservation_id in ids:
                 total += await self._expire(bucket, tenant, [reservation_id])
             return total
         return Counter(answer.outcomes)
 
-    def _tell(self, tenant: str, reservation_id: str, error: StoreCorrupt) -> None:
+    def _tell(self, tenant: str, reservation_id: str, error: StoreError) -> None:
         self._stuck.add(reservation_id)
         if reservation_id not in self._told:
             logger.error(

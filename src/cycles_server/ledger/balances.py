@@ -11,7 +11,7 @@ from typing import Any
 from cycles_server.auth.scopefilter import admits
 from cycles_server.jsontext import INT64_MAX, INT64_MIN
 from cycles_server.ledger.bodies import Body, balance
-from cycles_server.ledger.scopes import LEVELS, UNITS, asked_segments
+from cycles_server.ledger.scopes import LEVELS, UNITS, asked_segments, counts_for
 from cycles_server.paging.cursors import Cursor, Place, read_cursor
 from cycles_server.paging.pages import page_along, page_body
 from cycles_server.paging.queries import DEFAULT_LIMIT
@@ -136,12 +136,8 @@ def _balance(tenant: str, name: Name, row: Mapping[str, bytes | None]) -> Body |
     scope, unit = name
     if row["remaining"] is None and row["allocated"] is None:
         return None
-    owner = row["tenant_id"]
-    if not owner:
-        # As in the ledger's scripts: such a record counts below its tenant's scope alone.
-        if scope.partition("/")[0] != f"tenant:{tenant.lower()}":
-            return None
-    elif owner != tenant.encode():
+    owner = (row["tenant_id"] or b"").decode(errors="replace")
+    if not counts_for(tenant, owner, scope):
         return None
     if unit not in UNITS:
         raise StoreCorrupt("unknown unit")

@@ -17,6 +17,9 @@ LEVELS = ("tenant", "workspace", "app", "workflow", "agent", "toolset")
 UNITS = ("USD_MICROCENTS", "TOKENS", "CREDITS", "RISK_POINTS")
 """The contract's units, in its order."""
 
+LONGEST_VALUE = 128
+"""How many characters a level's value may have."""
+
 _VALUE = re.compile(r"[a-zA-Z0-9_.-]+")
 
 
@@ -68,6 +71,53 @@ def asked_segments(query: Mapping[str, Any], levels: Sequence[str] = LEVELS) -> 
     return frozenset(
         f"{level}:{value.lower()}" for level in levels if (value := given(query, level))
     )
+
+
+def read_scope(scope: str) -> dict[str, str]:
+    """The levels that a canonical scope path names, with their values.
+
+    Raises:
+        Refusal: 400 for one that no subject has, with the canonical form where there is one.
+    """
+    where = f"scope {scope!r}"
+    subject: dict[str, str] = {}
+    for segment in scope.split("/"):
+        level, colon, value = segment.partition(":")
+        if not colon or level.lower() not in LEVELS:
+            why = f"{segment!r} must be LEVEL:VALUE, LEVEL one of {', '.join(LEVELS)}"
+            raise invalid(where, why)
+        if level.lower() in subject:
+            raise invalid("", f"{where} names {level} twice")
+        if len(value) > LONGEST_VALUE:
+            raise invalid(where, f"{level} is over {LONGEST_VALUE} characters")
+        subject[level.lower()] = value
+    if not all(map(_VALUE.fullmatch, subject.values())):
+        why = "a value is one or more of the letters a-z, digits, '_', '.', '-'"
+        raise invalid(where, why)
+    canonical = derive_scopes(subject).path
+    if scope != canonical:
+        raise invalid("", f"{where} is not canonical, write {canonical!r}")
+    return subject
+
+
+def tenant_in(scope: str) -> str:
+    """The tenant that a scope names, in lower case; empty for one that does not begin there."""
+    level, _, value = scope.partition("/")[0].partition(":")
+    return value if level == "tenant" else ""
+
+
+def counts_for(tenant: str, owner: str, scope: str) -> bool:
+    """Whether a budget counts for a tenant, as lua/lib/budgets.lua has it for the scopes of a call.
+
+    It counts for the tenant that its record names; a record without one counts below the scope
+    of its tenant alone.
+
+    Args:
+        owner: the record's tenant, empty where it names none.
+    """
+    if owner:
+        return owner == tenant
+    return tenant != "" and tenant_in(scope) == tenant.lower()
 
 
 def leaf(scope: str) -> str:

@@ -25,6 +25,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, Unauthorized
 
 from cycles_server.auth.adminkey import AdminKey
+from cycles_server.http.problems import SERVER_FAILED
 from cycles_server.http.tracing import fresh_id
 from cycles_server.monitoring.probe import StoreStatus
 from cycles_server.monitoring.wsgi import EXCHANGE
@@ -40,7 +41,7 @@ _ERRORS = {
     401: ("UNAUTHORIZED", f"A valid {ADMIN_KEY_HEADER} is required"),
     404: ("NOT_FOUND", "There is nothing at this path"),
     405: ("INVALID_REQUEST", f"This path answers {_ALLOW} only"),
-    500: ("INTERNAL_ERROR", "The server failed; its log says why under this request_id"),
+    500: ("INTERNAL_ERROR", SERVER_FAILED),
 }
 
 

@@ -5,26 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError
-from redis.retry import Retry
+from cycles_server.store.direct import DirectConnection
+from cycles_server.store.errors import StoreError
+from cycles_server.store.findings import ERROR, Finding
+from cycles_server.store.fitness import HIDDEN, is_hidden, judge, read_info
+from cycles_server.store.keys import Keys
 
 log = logging.getLogger(__name__)
 
-PROBE_KEY = "cycles:probe"
 FRESH_S = 1.0
 """For so many seconds a status is told again without asking the store."""
-
-# A script that writes, because that is what every operation of the ledger is: a full store, a
-# replica, a failed snapshot or a missing permission refuses it while PING still answers. With
-# the shebang Redis refuses such a script before it runs.
-_WRITE = f"""#!lua
--- KEYS[1] {PROBE_KEY}
-return redis.call('SET', KEYS[1], '1', 'PX', 60000)
-"""
+_KEPT_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +27,17 @@ class StoreStatus:
     Attributes:
         up: the store takes writes and keeps them.
         detail: why not, or what it is; holds no address and no secret.
-        warnings: what an operator should know while it is up.
+        findings: what its own facts say about it; see :mod:`cycles_server.store.fitness`.
     """
 
     up: bool
     detail: str
-    warnings: list[str] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What an operator should know while it is up."""
+        return [finding.sentence for finding in self.findings if finding.level != ERROR]
 
 
 class StoreProbe:
@@ -55,17 +53,7 @@ class StoreProbe:
 
     def __init__(self, url: str, timeout_s: float = 1.5) -> None:
         self._timeout = timeout_s
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_connect_timeout=timeout_s,
-            socket_timeout=timeout_s,
-            # redis-py would otherwise ask up to ten times over.
-            retry=Retry(NoBackoff(), 0),
-            max_connections=1,
-            protocol=2,
-            client_name="cycles-server-probe",
-        )
-        self._sha = self._redis.register_script(_WRITE).sha
+        self._store = DirectConnection(url, timeout_s=timeout_s, name="cycles-server-probe")
         self._lock = threading.Lock()
         self._status: StoreStatus | None = None
         self._checked_at = float("-inf")
@@ -101,13 +89,13 @@ class StoreProbe:
 
     def close(self) -> None:
         """Hang up."""
-        self._redis.close()
+        self._store.close()
 
     def _run(self) -> None:
         status = self._ask()
         if not status.up:
             # The address may lead elsewhere by the next time, as after a fail-over.
-            self._redis.connection_pool.disconnect()
+            self._store.hang_up()
         with self._lock:
             self._settle(status)
             self._checked_at = time.monotonic()
@@ -125,50 +113,26 @@ class StoreProbe:
 
     def _ask(self) -> StoreStatus:
         try:
-            self._redis.ping()
-            status = self._judge()
-            # A replica may be set to take writes; it loses them all the same.
-            if status.up:
-                self._write()
-        except (RedisError, OSError) as error:
-            return StoreStatus(False, _reason(error))
+            self._store.command("PING")
+            findings = self._findings()
+            for finding in findings:
+                if finding.level == ERROR:
+                    return StoreStatus(False, finding.sentence, findings)
+            # Only now: a replica may be set to take writes; it loses them all the same.
+            self._store.call("probe", [Keys.probe()], [_KEPT_MS])
+        except StoreError as error:
+            return StoreStatus(False, str(error))
         except Exception:
             # An answer that is not Redis's. Whatever it is, a probe says "down" and lives on.
             log.exception("the store probe failed")
             return StoreStatus(False, "the store gave an answer that cannot be read")
-        return status
+        return StoreStatus(True, "ok", findings)
 
-    def _judge(self) -> StoreStatus:
-        """What the store says about itself: INFO, because hosted stores often hide CONFIG."""
+    def _findings(self) -> tuple[Finding, ...]:
         try:
-            facts = self._redis.info("replication", "memory", "persistence")
-        except NoPermissionError:
-            return StoreStatus(
-                True, "ok", ["INFO is not permitted: role and maxmemory-policy are unchecked"]
-            )
-        role, policy = facts["role"], facts["maxmemory_policy"]
-        if role != "master":
-            return StoreStatus(False, "the store is a replica")
-        if policy != "noeviction":
-            return StoreStatus(
-                False, f"maxmemory-policy is {policy}: a full store would lose money silently"
-            )
-        warnings = []
-        if not facts["aof_enabled"]:
-            warnings.append("appendonly is off: what was written last is lost if the store dies")
-        return StoreStatus(True, "ok", warnings)
-
-    def _write(self) -> None:
-        try:
-            self._redis.evalsha(self._sha, 1, PROBE_KEY)
-        except NoScriptError:
-            self._redis.eval(_WRITE, 1, PROBE_KEY)
-
-
-def _reason(error: Exception) -> str:
-    """What failed, without the address that redis-py puts into its messages."""
-    kind = type(error).__name__
-    # Redis's own refusals begin with a code in capitals (``OOM``, ``MISCONF``, ...); redis-py
-    # strips it from those that it has a class for.
-    code = str(error).partition(" ")[0]
-    return f"{kind}: {code}" if code.isascii() and code.isalpha() and code.isupper() else kind
+            info = read_info(self._store.command("INFO"))
+        except StoreError as error:
+            if not is_hidden(error):
+                raise
+            return (HIDDEN,)
+        return tuple(judge(info))

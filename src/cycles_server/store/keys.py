@@ -12,6 +12,7 @@ API_KEY_PREFIX_LENGTH = 14
 _TENANT_CACHE_SIZE = 10_000
 
 _RESERVATION = "reservation:res_"
+_BUDGETS = "budgets:"
 _INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
 
 
@@ -30,6 +31,36 @@ class BucketKeys:
 
     def reservation(self, reservation_id: str) -> str:
         return self.reservation_prefix + reservation_id
+
+    def budget(self, scope: str, unit: str) -> str:
+        return f"{self.budget_prefix}{scope}:{unit}"
+
+    def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
+        """The scope and unit that a budget's key names."""
+        scope, _, unit = budget_key[len(self.budget_prefix) :].rpartition(":")
+        return scope, unit
+
+    def budgets_of(self, tenant: str) -> str:
+        """The set of the keys of a tenant's budgets."""
+        return f"{self.tag}{_BUDGETS}{tenant}"
+
+    def index_of(self, tenant: str) -> str:
+        """A tenant's reservations by their creation."""
+        return f"{self.tag}{_INDEX}{tenant}{_INDEX_END}"
+
+    # Patterns for SCAN: what there is of a kind under this tag.
+
+    def reservation_pattern(self) -> str:
+        return self.reservation_prefix + "*"
+
+    def budget_pattern(self) -> str:
+        return self.budget_prefix + "*"
+
+    def budgets_pattern(self) -> str:
+        return self.budgets_of("*")
+
+    def index_pattern(self) -> str:
+        return self.index_of("*")
 
 
 class TenantKeys(BucketKeys):
@@ -50,8 +81,8 @@ class TenantKeys(BucketKeys):
         super().__init__(tag)
         self.tenant = tenant
         self.record = f"{tag}tenant:{tenant}"
-        self.budgets = f"{tag}budgets:{tenant}"
-        self.index = f"{tag}{_INDEX}{tenant}{_INDEX_END}"
+        self.budgets = self.budgets_of(tenant)
+        self.index = self.index_of(tenant)
         self.event_prefix = f"{tag}event:evt_"
         self.audit_tenant_index = f"{tag}audit:logs:{tenant}"
         self._idem = f"{tag}idem:{tenant}:"
@@ -63,9 +94,6 @@ class TenantKeys(BucketKeys):
 
     def api_keys(self) -> str:
         return f"{self.tag}apikeys:{self.tenant}"
-
-    def budget(self, scope: str, unit: str) -> str:
-        return f"{self.budget_prefix}{scope}:{unit}"
 
     def event(self, event_id: str) -> str:
         return self.event_prefix + event_id
@@ -88,11 +116,6 @@ class TenantKeys(BucketKeys):
 
     def idempotency_prefix(self, operation: str) -> str:
         return f"{self._idem}{operation}:"
-
-    def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
-        """The scope and unit that a budget's key names."""
-        scope, _, unit = budget_key[len(self.budget_prefix) :].rpartition(":")
-        return scope, unit
 
 
 class Keys:
@@ -122,6 +145,10 @@ class Keys:
     @staticmethod
     def api_key_lookup(secret: str) -> str:
         return f"apikey:lookup:{secret[:API_KEY_PREFIX_LENGTH]}"
+
+    @staticmethod
+    def probe() -> str:
+        return "cycles:probe"
 
     @staticmethod
     def lease(job: str) -> str:

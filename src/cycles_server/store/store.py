@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from cycles_server.store.connection import SharedConnection
 from cycles_server.store.keys import Keys
 from cycles_server.store.link import Argument, Reply
 from cycles_server.store.scripts import load_script
+
+_T = TypeVar("_T")
 
 
 class Store:
@@ -49,10 +52,30 @@ class Store:
         return self._bulk.command(*command, replay_safe=True)
 
     def write(self, *command: Argument) -> asyncio.Future[Reply]:
-        """A single write outside the ledger (leases, index upkeep), on the bulk connection."""
+        """A single write outside the ledger (records of governance, index upkeep), on the bulk
+        connection."""
         return self._bulk.command(*command)
 
     async def close(self) -> None:
         """Answer what is on its way, then hang up."""
         await self._calls.close()
         await self._bulk.close()
+
+
+def run_on_store(
+    url: str, keys: Keys, work: Callable[[Store], Awaitable[_T]], *, timeout_ms: int
+) -> _T:
+    """Do some work on a store that is opened for it alone, in an event loop of its own.
+
+    Raises:
+        StoreError: the store failed, and the work did not expect it.
+    """
+
+    async def run() -> _T:
+        store = Store(url, keys=keys, timeout_ms=timeout_ms)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())

@@ -6,18 +6,21 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
+from support.stores import Functions
 
-from cycles_server.doctor.bookkeeping import Finding
 from cycles_server.doctor.examine import examine
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
-from cycles_server.governance.provisioning import create_api_key, create_budget, create_tenant
+from cycles_server.governance.api_keys import create_api_key
+from cycles_server.governance.budgets import create_budget
+from cycles_server.governance.tenants import create_tenant
 from cycles_server.ledger.scripts import release, reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
+from cycles_server.store.findings import Finding
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
 from cycles_server.store.scripts import load_script
@@ -45,6 +48,11 @@ def client(server: str) -> Iterator[Redis]:
         client.config_set(name, value)
     client.config_set("hash-max-listpack-value", 256)
     client.close()
+
+
+@pytest.fixture
+def do(server: str) -> Functions:
+    return Functions(server)
 
 
 class Ledger:
@@ -132,20 +140,20 @@ class Ledger:
 
 
 @pytest.fixture
-def ledger(client: Redis) -> Ledger:
+def ledger(client: Redis, do: Functions) -> Ledger:
     """A tenant with two budgets; one reservation is live on both, one was released."""
-    create_tenant(client, KEYS, "acme")
-    create_budget(client, KEYS, "acme", ROOT, "TOKENS", 10_000)
-    create_budget(client, KEYS, "acme", BOT, "TOKENS", 5_000)
+    do(create_tenant, "acme")
+    do(create_budget, "acme", ROOT, "TOKENS", 10_000)
+    do(create_budget, "acme", BOT, "TOKENS", 5_000)
     ledger = Ledger(client)
     ledger.reserve(100, ROOT, BOT)
     ledger.release(ledger.reserve(30, ROOT))
     return ledger
 
 
-def found(client: Redis, keys: Keys = KEYS) -> dict[str, Finding]:
+def found(do: Functions) -> dict[str, Finding]:
     """The findings by code, which must each be there once."""
-    findings = examine(client, keys).findings
+    findings = do(examine).findings
     by_code = {finding.code: finding for finding in findings}
     assert len(by_code) == len(findings), findings
     return by_code
@@ -161,59 +169,68 @@ def live(ledger: Ledger) -> str:
 
 
 class TestHealthy:
-    def test_an_empty_store(self, client: Redis) -> None:
-        report = examine(client, KEYS)
+    def test_an_empty_store(self, client: Redis, do: Functions) -> None:
+        report = do(examine)
         assert report.healthy
         assert report.findings == []
         assert report.counted == {"budgets": 0, "reservations": 0, "live": 0, "indexed": 0}
 
-    def test_a_ledger_at_rest(self, ledger: Ledger, client: Redis) -> None:
-        create_api_key(client, KEYS, "acme")
-        report = examine(client, KEYS)
+    def test_a_ledger_at_rest(self, ledger: Ledger, client: Redis, do: Functions) -> None:
+        do(create_api_key, "acme")
+        report = do(examine)
         assert report.findings == []
         assert report.counted == {"budgets": 2, "reservations": 2, "live": 1, "indexed": 2}
         assert report.store["maxmemory-policy"] == "noeviction"
 
-    def test_a_scope_without_a_budget_holds_nothing(self, ledger: Ledger, client: Redis) -> None:
+    def test_a_scope_without_a_budget_holds_nothing(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         ledger.reserve(7, ROOT, "tenant:acme/agent:other")
-        assert found(client) == {}
+        assert found(do) == {}
 
     def test_a_budget_may_stand_at_a_scope_without_tenant(
-        self, ledger: Ledger, client: Redis
+        self, ledger: Ledger, client: Redis, do: Functions
     ) -> None:
-        create_budget(client, KEYS, "acme", "agent:bot", "TOKENS", 50)
+        do(create_budget, "acme", "agent:bot", "TOKENS", 50)
         ledger.reserve(7, "agent:bot")
-        assert found(client) == {}
+        assert found(do) == {}
 
-    def test_a_closed_budget_gave_its_holds_back(self, ledger: Ledger, client: Redis) -> None:
+    def test_a_closed_budget_gave_its_holds_back(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         client.hset(budget(), mapping={"status": "CLOSED", "reserved": 0, "remaining": 10_000})
-        assert found(client) == {}
+        assert found(do) == {}
 
-    def test_a_budget_made_anew_never_held_them(self, ledger: Ledger, client: Redis) -> None:
+    def test_a_budget_made_anew_never_held_them(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         client.delete(budget())
-        create_budget(client, KEYS, "acme", ROOT, "TOKENS", 10_000)
+        do(create_budget, "acme", ROOT, "TOKENS", 10_000)
         client.hincrby(budget(), "created_at", 1000)
-        assert found(client) == {}
+        assert found(do) == {}
 
-    def test_amounts_beyond_doubles(self, client: Redis) -> None:
-        create_budget(client, KEYS, "acme", ROOT, "TOKENS", 2**63 - 1)
+    def test_amounts_beyond_doubles(self, client: Redis, do: Functions) -> None:
+        do(create_budget, "acme", ROOT, "TOKENS", 2**63 - 1)
         Ledger(client).reserve(2**62 + 1, ROOT)
-        assert found(client) == {}
+        assert found(do) == {}
         client.hset(budget(), "reserved", 2**62)
-        assert found(client).keys() == {"INVARIANT", "HOLDS"}
+        assert found(do).keys() == {"INVARIANT", "HOLDS"}
 
-    def test_in_the_bucket_layout(self, client: Redis) -> None:
+    def test_in_the_bucket_layout(self, server: str, client: Redis) -> None:
         keys = Keys(BucketLayout())
+        do = Functions(server, keys)
         for tenant in ("acme", "other"):
-            create_budget(client, keys, tenant, f"tenant:{tenant}", "TOKENS", 500)
+            do(create_budget, tenant, f"tenant:{tenant}", "TOKENS", 500)
             Ledger(client, keys, tenant).reserve(5, f"tenant:{tenant}")
-        report = examine(client, keys)
+        report = do(examine)
         assert report.findings == []
         assert report.counted["live"] == 2
         client.hincrby(keys.tenant("acme").budget(ROOT, "TOKENS"), "spent", 1)
-        assert found(client, keys).keys() == {"INVARIANT"}
+        assert found(do).keys() == {"INVARIANT"}
 
-    def test_a_ledger_at_work(self, server: str, ledger: Ledger, client: Redis) -> None:
+    def test_a_ledger_at_work(
+        self, server: str, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         stop = threading.Event()
         failures: list[Exception] = []
 
@@ -238,7 +255,7 @@ class TestHealthy:
             worker.start()
         try:
             for _ in range(10):
-                assert examine(client, KEYS).findings == []
+                assert do(examine).findings == []
         finally:
             stop.set()
             for worker in workers:
@@ -248,9 +265,11 @@ class TestHealthy:
 
 class TestDamagedBudgets:
     @pytest.mark.parametrize("part", ["allocated", "spent", "debt", "remaining"])
-    def test_the_books_do_not_balance(self, ledger: Ledger, client: Redis, part: str) -> None:
+    def test_the_books_do_not_balance(
+        self, ledger: Ledger, client: Redis, do: Functions, part: str
+    ) -> None:
         client.hincrby(budget(), part, 1)
-        findings = found(client)
+        findings = found(do)
         assert findings.keys() == {"INVARIANT"}
         assert findings["INVARIANT"].key == budget()
         off = "off by 1)" if part == "allocated" else "off by -1)"
@@ -258,96 +277,117 @@ class TestDamagedBudgets:
 
     @pytest.mark.parametrize("difference", [-1, 1])
     def test_reserved_is_not_what_is_held(
-        self, ledger: Ledger, client: Redis, difference: int
+        self, ledger: Ledger, client: Redis, do: Functions, difference: int
     ) -> None:
         client.hincrby(budget(BOT), "reserved", difference)
         client.hincrby(budget(BOT), "remaining", -difference)
-        finding = found(client)["HOLDS"]
+        finding = found(do)["HOLDS"]
         assert finding.key == budget(BOT)
         assert f"reserved is {100 + difference}, live reservations hold 100" in finding.message
 
-    def test_a_hold_of_nobody(self, ledger: Ledger, client: Redis) -> None:
+    def test_a_hold_of_nobody(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         client.delete(ledger.names.reservation(live(ledger)))
-        codes = [finding.code for finding in examine(client, KEYS).findings]
+        codes = [finding.code for finding in do(examine).findings]
         assert sorted(codes) == ["HOLDS", "HOLDS", "INDEX_ORPHAN", "TTL_ORPHAN"]
 
-    def test_a_closed_budget_that_still_holds(self, ledger: Ledger, client: Redis) -> None:
+    def test_a_closed_budget_that_still_holds(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         client.hset(budget(), "status", "CLOSED")
-        assert "must hold nothing" in found(client)["HOLDS"].message
+        assert "must hold nothing" in found(do)["HOLDS"].message
 
-    def test_anothers_reservation_holds_nothing_here(self, ledger: Ledger, client: Redis) -> None:
+    def test_anothers_reservation_holds_nothing_here(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         client.hset(budget(), "tenant_id", "other")
-        findings = found(client)
+        findings = found(do)
         assert "hold 0" in findings["HOLDS"].message
         assert findings.keys() == {"HOLDS", "BUDGET_UNLISTED"}
 
     @pytest.mark.parametrize("part", ["reserved", "spent", "debt"])
-    def test_negative(self, ledger: Ledger, client: Redis, part: str) -> None:
+    def test_negative(self, ledger: Ledger, client: Redis, do: Functions, part: str) -> None:
         client.hincrby(budget(), part, -1000)
         client.hincrby(budget(), "remaining", 1000)
-        findings = found(client)
+        findings = found(do)
         assert findings["NEGATIVE"].message.startswith(f"{part} is -")
         assert "INVARIANT" not in findings
 
     @pytest.mark.parametrize("text", ["1.5", "1e3", " 1", "x", "+1", "9223372036854775808"])
-    def test_an_amount_that_is_none(self, ledger: Ledger, client: Redis, text: str) -> None:
+    def test_an_amount_that_is_none(
+        self, ledger: Ledger, client: Redis, do: Functions, text: str
+    ) -> None:
         client.hset(budget(), "spent", text)
-        finding = found(client)["MALFORMED_BUDGET"]
+        finding = found(do)["MALFORMED_BUDGET"]
         assert finding.key == budget()
         assert "spent" in finding.message
 
-    def test_an_optional_amount_may_be_empty(self, ledger: Ledger, client: Redis) -> None:
+    def test_an_optional_amount_may_be_empty(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         client.hset(budget(), mapping={"debt": "", "overdraft_limit": "", "spent": ""})
-        assert found(client) == {}
+        assert found(do) == {}
 
-    def test_half_a_budget(self, ledger: Ledger, client: Redis) -> None:
+    def test_half_a_budget(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         client.hdel(budget(), "allocated")
-        assert found(client)["MALFORMED_BUDGET"].message == "no allocated"
+        assert found(do)["MALFORMED_BUDGET"].message == "no allocated"
 
-    def test_not_a_budget_at_all(self, ledger: Ledger, client: Redis) -> None:
+    def test_not_a_budget_at_all(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         client.set("budget:tenant:acme:CREDITS", "x")
-        assert found(client)["MALFORMED_BUDGET"].message == "not a hash"
+        assert found(do)["MALFORMED_BUDGET"].message == "not a hash"
 
-    def test_missing_from_its_tenants_set(self, ledger: Ledger, client: Redis) -> None:
+    def test_missing_from_its_tenants_set(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         client.srem("budgets:acme", budget(BOT))
-        assert found(client)["BUDGET_UNLISTED"].key == budget(BOT)
+        assert found(do)["BUDGET_UNLISTED"].key == budget(BOT)
 
-    def test_a_set_that_names_no_budget(self, ledger: Ledger, client: Redis) -> None:
+    def test_a_set_that_names_no_budget(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         client.sadd("budgets:acme", "budget:tenant:acme/app:x:TOKENS")
-        finding = found(client)["BUDGET_MISSING"]
+        finding = found(do)["BUDGET_MISSING"]
         assert (finding.key, "app:x" in finding.message) == ("budgets:acme", True)
+
+    def test_names_that_are_no_text(self, ledger: Ledger, server: str, do: Functions) -> None:
+        with Redis.from_url(server) as raw:
+            raw.hset(b"budget:tenant:acme\xff:TOKENS", "spent", 1)
+            raw.set(b"reservation:res_\xff", "x")
+            raw.sadd("budgets:acme", b"budget:\xfe:TOKENS")
+        assert found(do) == {}  # nobody's, and nothing that stops the check
 
 
 class TestDamagedReservations:
-    def test_without_an_expiry_it_never_lapses(self, ledger: Ledger, client: Redis) -> None:
+    def test_without_an_expiry_it_never_lapses(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         one = live(ledger)
         client.zrem(ledger.names.ttl, one)
-        assert found(client)["TTL_MISSING"].key == ledger.names.reservation(one)
+        assert found(do)["TTL_MISSING"].key == ledger.names.reservation(one)
 
-    def test_an_expiry_of_nothing(self, ledger: Ledger, client: Redis) -> None:
+    def test_an_expiry_of_nothing(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         client.zadd(ledger.names.ttl, {str(uuid.uuid4()): 1})
-        assert "has no record" in found(client)["TTL_ORPHAN"].message
+        assert "has no record" in found(do)["TTL_ORPHAN"].message
 
-    def test_an_expiry_of_one_that_is_over(self, ledger: Ledger, client: Redis) -> None:
+    def test_an_expiry_of_one_that_is_over(
+        self, ledger: Ledger, client: Redis, do: Functions
+    ) -> None:
         one = ledger.reserve(5, ROOT)
         ledger.release(one)
         client.zadd(ledger.names.ttl, {one: 1})
-        assert "is RELEASED" in found(client)["TTL_ORPHAN"].message
+        assert "is RELEASED" in found(do)["TTL_ORPHAN"].message
 
-    def test_an_index_entry_of_nothing(self, ledger: Ledger, client: Redis) -> None:
+    def test_an_index_entry_of_nothing(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         now = int(client.time()[0]) * 1000
         old, new = str(uuid.uuid4()), str(uuid.uuid4())
         client.zadd(ledger.names.index, {old: now - 30 * DAY_MS - 1, new: now - 29 * DAY_MS})
-        finding = found(client)["INDEX_ORPHAN"]
+        finding = found(do)["INDEX_ORPHAN"]
         assert (finding.key, new in finding.message) == (ledger.names.index, True)
 
-    def test_set_aside(self, ledger: Ledger, client: Redis) -> None:
+    def test_set_aside(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         one = live(ledger)
         client.zrem(ledger.names.ttl, one)
         client.zadd(ledger.names.quarantine, {one: 1})
-        assert found(client).keys() == {"QUARANTINED"}
+        assert found(do).keys() == {"QUARANTINED"}
         client.hset(ledger.names.reservation(one), "affected_scopes", "nonsense")
-        codes = [finding.code for finding in examine(client, KEYS).findings]
+        codes = [finding.code for finding in do(examine).findings]
         assert sorted(codes) == ["HOLDS", "HOLDS", "QUARANTINED"]
 
     @pytest.mark.parametrize(
@@ -364,17 +404,17 @@ class TestDamagedReservations:
         ],
     )
     def test_a_record_that_cannot_be_read(
-        self, ledger: Ledger, client: Redis, field: str, value: str
+        self, ledger: Ledger, client: Redis, do: Functions, field: str, value: str
     ) -> None:
         key = ledger.names.reservation(live(ledger))
         client.hset(key, field, value)
-        findings = [one for one in examine(client, KEYS).findings if one.code != "HOLDS"]
+        findings = [one for one in do(examine).findings if one.code != "HOLDS"]
         assert findings[0].code == "MALFORMED_RESERVATION"
         assert findings[0].key == key
 
-    def test_not_a_record_at_all(self, ledger: Ledger, client: Redis) -> None:
+    def test_not_a_record_at_all(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         client.set(ledger.names.reservation("x"), "y")
-        assert found(client)["MALFORMED_RESERVATION"].message == "not a hash"
+        assert found(do)["MALFORMED_RESERVATION"].message == "not a hash"
 
 
 class TestSettings:
@@ -386,29 +426,42 @@ class TestSettings:
             ("hash-max-listpack-value", "64", "MEMORY", True),
         ],
     )
-    def test_unfit(self, client: Redis, name: str, value: str, code: str, healthy: bool) -> None:
+    def test_unfit(
+        self, client: Redis, do: Functions, name: str, value: str, code: str, healthy: bool
+    ) -> None:
         client.config_set(name, value)
-        report = examine(client, KEYS)
+        report = do(examine)
         assert [finding.code for finding in report.findings] == [code]
         assert report.healthy is healthy
 
-    @pytest.mark.parametrize(
-        ("change", "code"),
-        [
-            ({"redis_version": "6.2.1", "valkey_version": None}, "VERSION"),
-            ({"role": "slave"}, "ROLE"),
-        ],
-    )
-    def test_told_by_info(
-        self, client: Redis, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], code: str
-    ) -> None:
-        told: Callable[[], dict[str, Any]] = client.info
-        monkeypatch.setattr(client, "info", lambda: {**told(), **change})
-        assert found(client).keys() == {code}
+    def test_told_before_anything_is_read(self, client: Redis, do: Functions) -> None:
+        report = do(examine)
+        assert report.store["role"] == "master"
+        assert report.store["appendonly"] == "yes"
+        assert report.store["hash-max-listpack-value"] == "256"
+        assert report.store["server"].split()[0] in ("Redis", "Valkey")
+
+    def test_a_store_that_does_not_tell(self, client: Redis, do: Functions) -> None:
+        client.acl_setuser("default", enabled=True, commands=["-info", "-config"])
+        try:
+            report = do(examine)
+        finally:
+            client.acl_setuser("default", enabled=True, commands=["+info", "+config"])
+        assert [finding.code for finding in report.findings] == ["UNCHECKED"]
+        assert report.healthy
+
+    def test_a_replica_is_read_all_the_same(self, ledger: Ledger, do: Functions) -> None:
+        ledger.client.replicaof("127.0.0.1", 1)  # a master that never comes: data stays
+        try:
+            report = do(examine)
+        finally:
+            ledger.client.replicaof("NO", "ONE")
+        assert [finding.code for finding in report.findings] == ["ROLE"]
+        assert report.counted["live"] == 1
 
 
-def test_progress_is_told(ledger: Ledger, client: Redis) -> None:
+def test_progress_is_told(ledger: Ledger, client: Redis, do: Functions) -> None:
     told: dict[str, int] = {}
-    examine(client, KEYS, told.__setitem__)
+    do(examine, told.__setitem__)
     assert told["budgets"] == 2
     assert told["reservations"] == 2

@@ -19,7 +19,9 @@ from cycles_server.monitoring.metrics import LedgerMetrics
 from cycles_server.monitoring.probe import StoreStatus
 from cycles_server.monitoring.workers import render_registry
 from cycles_server.monitoring.wsgi import ThreadedPages
+from cycles_server.store.findings import WARNING, Finding
 
+UNSAFE = Finding(WARNING, "PERSISTENCE", "appendonly", "no")
 ADMIN = {"X-Admin-API-Key": "operator-secret"}
 PATHS = (
     "/actuator/health",
@@ -34,7 +36,7 @@ class Store:
     """A store whose status is set by hand, and which knows how often it was asked."""
 
     def __init__(self) -> None:
-        self.status = StoreStatus(True, "ok", ["appendonly is off"])
+        self.status = StoreStatus(True, "ok", (UNSAFE,))
         self.asked = 0
 
     def ping(self) -> StoreStatus:
@@ -89,7 +91,7 @@ def test_up(client: Client) -> None:
         "components": {
             "redis": {
                 "status": "UP",
-                "details": {"detail": "ok", "warnings": ["appendonly is off"]},
+                "details": {"detail": "ok", "warnings": ["appendonly is no"]},
             }
         },
     }

@@ -17,7 +17,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cycles_server.monitoring.probe import FRESH_S, PROBE_KEY, StoreProbe, StoreStatus
+from cycles_server.monitoring.probe import FRESH_S, StoreProbe, StoreStatus
+from cycles_server.store.keys import Keys
 
 
 def server_binary() -> str:
@@ -121,7 +122,7 @@ def test_a_store_that_works(server: Server, probe: StoreProbe) -> None:
     status = probe.check()
     assert status.up
     assert any("appendonly" in warning for warning in status.warnings)
-    assert 0 < int(server.admin.pttl(PROBE_KEY)) <= 60_000
+    assert 0 < int(server.admin.pttl(Keys.probe())) <= 60_000
     server.admin.config_set("appendonly", "yes")
     assert fresh(probe).warnings == []
 

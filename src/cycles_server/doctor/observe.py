@@ -1,0 +1,67 @@
+"""What ``lua/observe.lua`` is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cycles_server.store.clock import epoch_ms
+from cycles_server.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A record and its places in indexes at one moment.
+
+    Attributes:
+        at_ms: the moment, by the store's clock.
+        kind: Redis's type, ``none`` for a record that is not there.
+        fields: by name, None for one that is absent; empty unless it is a hash.
+        places: its score in each index, 1 in a set; None where it is not named.
+    """
+
+    at_ms: int
+    kind: str
+    fields: dict[str, str | None]
+    places: tuple[str | None, ...]
+
+    @property
+    def exists(self) -> bool:
+        return self.kind != "none"
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something else than a hash stands there."""
+        return self.kind not in ("none", "hash")
+
+
+async def observe(
+    store: Store,
+    record: str,
+    *,
+    fields: Sequence[str] = (),
+    name: str = "",
+    indexes: Sequence[str] = (),
+) -> Observation:
+    """Look at a record.
+
+    Args:
+        name: what the indexes name it by.
+        indexes: keys of sets and sorted sets.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    clock, kind, values, places = await store.call(
+        "", "observe", [record, *indexes], [name, *fields], bulk=True
+    )
+    return Observation(
+        at_ms=epoch_ms(clock),
+        kind=kind.decode(),
+        fields=dict(zip(fields, map(_text, values), strict=False)),
+        places=tuple(map(_text, places)),
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="backslashreplace")
