@@ -15,7 +15,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from cycles_conformance.contract import YAML_FAULTS, yaml_fault, yaml_loader
+from cycles_conformance import clauses as clauses_
+from cycles_conformance.clauses import Clause
+from cycles_conformance.contract import YAML_FAULTS, Contract, yaml_fault, yaml_loader
 from cycles_conformance.matching import pattern_faults, shown
 from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
 from cycles_conformance.results import Level
@@ -54,16 +56,6 @@ class CaseFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Clause:
-    """A sentence of the contract (``says``), or a rule that it declares (``declares``)."""
-
-    clause_id: str
-    at: str
-    says: str
-    declares: str
-
-
-@dataclass(frozen=True)
 class Case:
     """``steps`` and ``vars`` are as in the file; ``cases/README.md`` describes them."""
 
@@ -88,8 +80,9 @@ class Collection:
     """What each area is about."""
 
 
-def load(folder: Path | None = None) -> Collection:
-    """All cases of a folder, or the bundled ones. Raises CaseFileError with every fault found."""
+def load(folder: Path | None = None, contract: Contract | None = None) -> Collection:
+    """All cases of a folder, or the bundled ones; ``contract`` (default: the bundled one) is what
+    their clauses quote. Raises CaseFileError with every fault found."""
     source: Traversable = folder or importlib.resources.files("cycles_conformance.cases")
     try:
         files = sorted(
@@ -98,17 +91,24 @@ def load(folder: Path | None = None) -> Collection:
         )
     except OSError as error:
         raise CaseFileError(f"{source} cannot be read: {error.strerror}") from error
-    if not files:
+    if not [file for file in files if file.name != clauses_.FILE]:
         raise CaseFileError(f"{source} holds no .yaml file of cases")
     faults: list[str] = []
-    documents = []
+    documents = {}
     for file in files:
-        document = _read(file, faults)
+        schema = "clauses.schema.json" if file.name == clauses_.FILE else "case.schema.json"
+        document = _read(file, schema, faults)
         if document is not None:
-            documents.append((file.name, document))
+            documents[file.name] = document
+    if clauses_.FILE not in [file.name for file in files]:
+        faults.append(f"{source} holds no {clauses_.FILE}")
     if faults:
         raise CaseFileError("\n".join(faults))
-    collection = _collect(documents, faults)
+    clauses = list(clauses_.read(documents.pop(clauses_.FILE)))
+    collection = _collect(documents, clauses, faults)
+    used = {clause_id for case in collection.cases for clause_id in case.clauses}
+    found = clauses_.faults(clauses, contract or Contract.load(), used)
+    faults += [f"{clauses_.FILE}: {fault}" for fault in found]
     if faults:
         raise CaseFileError("\n".join(faults))
     return collection
@@ -131,7 +131,7 @@ def all_steps(steps: Any) -> Iterator[Mapping[str, Any]]:
             yield from all_steps(reading.get("then", ()))
 
 
-def _read(file: Traversable, faults: list[str]) -> dict[str, Any] | None:
+def _read(file: Traversable, schema: str, faults: list[str]) -> dict[str, Any] | None:
     try:
         document = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml_loader())  # noqa: S506
         odd = list(_odd_names(document, []))
@@ -145,7 +145,9 @@ def _read(file: Traversable, faults: list[str]) -> dict[str, Any] | None:
         faults.append(f"{file.name}: not YAML: {yaml_fault(error)}")
         return None
     found = odd or [
-        (path, what) for error in _schema().iter_errors(document) for path, what in _plainly(error)
+        (path, what)
+        for error in _schema(schema).iter_errors(document)
+        for path, what in _plainly(error)
     ]
     # In the order of the file; numbers and names never meet at one depth of one place.
     found.sort(key=lambda fault: [(isinstance(token, str), token) for token in fault[0]])
@@ -153,21 +155,17 @@ def _read(file: Traversable, faults: list[str]) -> dict[str, Any] | None:
     return None if found else document
 
 
-def _collect(documents: list[tuple[str, dict[str, Any]]], faults: list[str]) -> Collection:
-    clauses: dict[str, Clause] = {}
+def _collect(
+    documents: Mapping[str, dict[str, Any]], clauses: list[Clause], faults: list[str]
+) -> Collection:
+    by_id = {clause.clause_id: clause for clause in clauses}
     areas: dict[str, str] = {}
-    for name, document in documents:
+    for name, document in documents.items():
         if document["area"] in areas:
             faults.append(f"{name}: the area {document['area']} has a file already")
         areas[document["area"]] = document["about"]
-        for clause_id, clause in document.get("clauses", {}).items():
-            if clause_id in clauses:
-                faults.append(f"{name}: clause {clause_id} is defined twice")
-            clauses[clause_id] = Clause(
-                clause_id, clause["at"], clause.get("says", ""), clause.get("declares", "")
-            )
     cases: dict[str, Case] = {}
-    for name, document in documents:
+    for name, document in documents.items():
         for entry in document["cases"]:
             where = f"{name}: case {entry['id']}"
             if not isinstance(entry.get("vars", {}).get("unit", ""), str):
@@ -179,11 +177,11 @@ def _collect(documents: list[tuple[str, dict[str, Any]]], faults: list[str]) -> 
             faults += [
                 f"{where}: clause: no clause is called {clause_id}"
                 for clause_id in case.clauses
-                if clause_id not in clauses
+                if clause_id not in by_id
             ]
             faults += [f"{where}: {fault}" for fault in _faults(case)]
             cases[case.id] = case
-    return Collection(tuple(cases.values()), clauses, areas)
+    return Collection(tuple(cases.values()), by_id, areas)
 
 
 def _case(area: str, entry: dict[str, Any]) -> Case:
@@ -439,12 +437,12 @@ def _plainly(error: ValidationError) -> Iterator[tuple[Place, str]]:
 
 
 def _kinds_in_schema() -> Any:
-    return _schema().schema["$defs"]["step"]["oneOf"]
+    return _schema("case.schema.json").schema["$defs"]["step"]["oneOf"]
 
 
 @functools.cache
-def _schema() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(_format_file("case.schema.json")))
+def _schema(name: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads(_format_file(name)))
 
 
 def _format_file(name: str) -> str:

@@ -78,9 +78,7 @@ class Contract:
     def load(cls, path: Path | None = None) -> Contract:
         """Of a file, or the bundled one. Raises ContractError."""
         if path is None:
-            folder = importlib.resources.files("cycles_conformance.openapi")
-            text = (folder / "cycles-protocol-v0.yaml").read_text(encoding="utf-8")
-            return cls(text, "the bundled contract")
+            return _bundled()
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -208,6 +206,13 @@ class Contract:
     def _errors(self, pointer: str, value: Any, what: str) -> list[str]:
         errors = sorted(self._validator(pointer).iter_errors(value), key=lambda e: list(e.path))
         return [f"{what}{_place(error)}: {_shortened(error.message)}" for error in errors[:5]]
+
+
+@functools.cache
+def _bundled() -> Contract:
+    folder = importlib.resources.files("cycles_conformance.openapi")
+    text = (folder / "cycles-protocol-v0.yaml").read_text(encoding="utf-8")
+    return Contract(text, "the bundled contract")
 
 
 def _check_identifiers(status: int, headers: Mapping[str, str], body: str) -> list[str]:

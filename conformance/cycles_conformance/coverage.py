@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from cycles_conformance.collection import Case, Clause, Collection, all_steps, templates
+from cycles_conformance.clauses import Clause
+from cycles_conformance.collection import Case, Collection, all_steps, templates
 from cycles_conformance.contract import Contract
+from cycles_conformance.contract_text import HEADING, plain, texts
 
 REASON_CODES = (
     "BUDGET_EXCEEDED",
@@ -22,7 +24,6 @@ REASON_CODES = (
 """Those of the base contract, which lists them in words: the schema is an open string."""
 
 _NORMATIVE = re.compile(r"\b(MUST|SHALL|SHOULD|REQUIRED|NEVER)\b")
-_HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 _ITEM = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.|\|) )")
 _SENTENCE = re.compile(r"(?<=[.;])\s+(?=[A-Z`*])")
 
@@ -42,10 +43,8 @@ class Sentence:
 class Coverage:
     claimed: list[Sentence]
     """What some case checks, in the contract's order; declared rules after all sentences."""
-    idle: list[Clause]
-    """Clauses that no case refers to."""
     misquoted: list[Clause]
-    """Clauses whose words do not stand where they say."""
+    """Clauses whose words do not stand where they say: the contract is another edition."""
     unclaimed: list[Sentence]
     """Normative sentences that no case checks; some of them bind clients or other planes."""
     operations: dict[str, list[str]]
@@ -53,7 +52,6 @@ class Coverage:
     no case expects."""
     errors: list[str]
     reasons: list[str]
-    reached: dict[str, set[str]] = field(default_factory=dict)
 
 
 def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = ()) -> Coverage:
@@ -63,12 +61,8 @@ def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = (
         for clause_id in check.clauses:
             claims.setdefault(clause_id, []).append(check.id)
     places = dict(texts(contract))
-    misquoted = [
-        clause
-        for clause in collection.clauses.values()
-        if clause.at not in places
-        or (clause.says and _plain(clause.says) not in _plain(places[clause.at]))
-    ]
+    words = {at: plain(text) for at, text in places.items()}
+    misquoted = [clause for clause in collection.clauses.values() if not clause.stands_in(words)]
     statuses, errors, reasons = _reached(collection.cases, contract)
     for check in extra:
         for operation in check.operations:
@@ -87,7 +81,6 @@ def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = (
             *(sentence for sentence in sentences if sentence.cases),
             *_declared(collection.clauses, claims),
         ],
-        idle=[c for clause_id, c in collection.clauses.items() if clause_id not in claims],
         misquoted=misquoted,
         unclaimed=[
             sentence
@@ -97,48 +90,7 @@ def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = (
         operations=operations,
         errors=[code for code in contract.enum("ErrorCode") if code not in errors],
         reasons=[code for code in REASON_CODES if code not in reasons],
-        reached={"errors": errors, "reasons": reasons},
     )
-
-
-def texts(contract: Contract) -> Iterator[tuple[str, str]]:
-    """Every place of the contract that a clause can name, with its words."""
-    document = contract.document
-    yield from _sections(str(document.get("info", {}).get("description", "")))
-    for path in document["paths"].values():
-        for operation in path.values():
-            if isinstance(operation, dict) and "operationId" in operation:
-                yield operation["operationId"], "\n\n".join(_descriptions(operation))
-    kinds = {"schemas": "schema", "parameters": "parameter", "headers": "header"}
-    kinds["responses"] = "response"
-    for group, kind in kinds.items():
-        for name, component in document.get("components", {}).get(group, {}).items():
-            yield f"{kind} {name}", "\n\n".join(_descriptions(component))
-
-
-def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """A section's own words and those of its subsections, by its title."""
-    headings = [(m.start(), m.end(), m.group(0), m.group(1)) for m in _HEADING.finditer(text)]
-    for i, (_, end, marks, title) in enumerate(headings):
-        depth = len(marks) - len(marks.lstrip("#"))
-        following = (
-            start
-            for start, _, other, _ in headings[i + 1 :]
-            if len(other) - len(other.lstrip("#")) <= depth
-        )
-        yield title.strip(), text[end : next(following, len(text))]
-
-
-def _descriptions(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name in ("description", "summary") and isinstance(value, str):
-                yield value
-            elif name != "example":
-                yield from _descriptions(value)
-    elif isinstance(node, list):
-        for element in node:
-            yield from _descriptions(element)
 
 
 def _sentences(
@@ -147,13 +99,13 @@ def _sentences(
     """Every sentence of the contract, each once, with the cases that claim it."""
     # A section holds its subsections: the later, narrower place is the one to name.
     found = {
-        _plain(part): at
+        plain(part): at
         for at, text in places.items()
-        for block in _ITEM.split(_HEADING.sub("\n\n", text))
+        for block in _ITEM.split(HEADING.sub("\n\n", text))
         for part in _SENTENCE.split(block)
     }
     quotes = [
-        (_plain(clause.says), claims[clause_id])
+        (plain(clause.says), claims[clause_id])
         for clause_id, clause in clauses.items()
         if clause.says and clause_id in claims
     ]
@@ -171,11 +123,6 @@ def _declared(clauses: Mapping[str, Clause], claims: Mapping[str, list[str]]) ->
     for clause_id, clause in clauses.items():
         if not clause.says and clause_id in claims:
             yield Sentence(clause.at, clause.declares, tuple(claims[clause_id]), declared=True)
-
-
-def _plain(text: str) -> str:
-    """One line, without the marks of lists."""
-    return " ".join(re.sub(r"(?m)^\s*(?:[-*]|\d+\.)\s+", "", text).split())
 
 
 def _reached(

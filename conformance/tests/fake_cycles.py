@@ -224,14 +224,15 @@ class Quiet:
     def finished(self, result: CaseResult) -> None: ...
 
 
+CLAUSES = "runtime: {createReservation: {tests.one: {declares: something}}}"
+
+
 def case_file(folder: Path, steps: str, *, head: str = "", level: str = "MUST") -> Path:
-    """A folder with a file of one case. ``steps`` is a YAML list; ``head`` holds more members of
-    the case, such as ``given``. Both are indented by what they need."""
+    """A folder with a file of one case and one of clauses. ``steps`` is a YAML list; ``head`` holds
+    more members of the case, such as ``given``. Both are indented by what they need."""
     lines = [
         "area: tests",
         "about: What a test needs.",
-        "clauses:",
-        "  tests.one: {at: createReservation, declares: something}",
         "cases:",
         "  - id: the-case",
         f"    level: {level}",
@@ -242,6 +243,7 @@ def case_file(folder: Path, steps: str, *, head: str = "", level: str = "MUST") 
         *(f"      {line}" for line in steps.strip().splitlines()),
     ]
     folder.mkdir(exist_ok=True)
+    (folder / "clauses.yaml").write_text(CLAUSES)
     (folder / "tests.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 

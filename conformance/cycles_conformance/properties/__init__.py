@@ -67,7 +67,7 @@ PROPERTIES: tuple[Property, ...] = (
             (
                 "large",
                 walk.LARGE,
-                ("int64.ledger",),
+                ("balances.invariant",),
                 "An amount beyond 2^53 must not lose its last digits.",
             ),
         )
