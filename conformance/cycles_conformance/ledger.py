@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cycles_conformance.client import Answer
-from cycles_conformance.matching import MISSING, match, shown
+from cycles_conformance.failures import UnusableAnswer
+from cycles_conformance.matching import MISSING, is_number, match, shown
 from cycles_conformance.paging import pages
 
 AMOUNTS = ("allocated", "remaining", "reserved", "spent", "debt")
+_TOLD = (*AMOUNTS, "overdraft_limit")
 _ZERO_WHEN_ABSENT = ("debt",)
 _PAGES = 100
 
@@ -31,8 +33,29 @@ def read_balances(
         for answer in pages(page, {"limit": 200, **levels}, _PAGES):
             # A row that comes twice to one question is for the checks to find.
             known = rows if scope else []
-            rows += [row for row in answer.body["balances"] if row not in known]
+            rows += [row for row in _rows(answer) if row not in known]
     return rows, answer
+
+
+def _rows(answer: Answer) -> list[Any]:
+    """The balances of one page. Raises UnusableAnswer unless each names its scope and its unit and
+    every amount is a number: the contract in use may ask for less."""
+    rows = answer.told("/balances", list)
+    for row in rows:
+        sound = isinstance(row, dict) and isinstance(row.get("scope_path"), str)
+        told = [row[member] for member in _TOLD if member in row] if sound else []
+        sound = sound and "remaining" in row
+        if not sound or not all(map(_is_amount, told)):
+            raise UnusableAnswer(f"{shown(row)} is no balance")
+    return rows
+
+
+def _is_amount(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and is_number(value.get("amount"))
+        and isinstance(value.get("unit"), str)
+    )
 
 
 def _below(scope_path: str) -> str:
@@ -95,7 +118,7 @@ def invariant(balance: Mapping[str, Any]) -> list[str]:
     """remaining = allocated - spent - reserved - debt, and one unit (contract, schema Balance)."""
     name = balance["scope_path"]
     problems = []
-    told = [balance[m] for m in (*AMOUNTS, "overdraft_limit") if m in balance]
+    told = [balance[member] for member in _TOLD if member in balance]
     units = {entry["unit"] for entry in told}
     if len(units) > 1:
         problems.append(f"{name}: a balance in several units: {sorted(units)}")

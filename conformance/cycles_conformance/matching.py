@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from cycles_conformance.failures import UnusableAnswer
 from cycles_conformance.values import at_pointer
 
 SchemaCheck = Callable[[str, Any], list[str]]
@@ -31,7 +32,8 @@ def is_number(value: Any) -> bool:
 
 def match(pattern: Any, value: Any, schemas: SchemaCheck, place: str = "") -> list[str]:
     """What keeps ``value`` (MISSING for a member that is not there) from fitting; empty if it
-    fits. Each problem names its place as a JSON pointer."""
+    fits. Each problem names its place as a JSON pointer. Raises UnusableAnswer when a value that
+    was put into the pattern makes it one that nothing can read: the loader has seen the rest."""
     if isinstance(pattern, dict) and pattern and all(name.startswith("$") for name in pattern):
         return _matchers(pattern, value, schemas, place)
     at = place or "/"
@@ -98,6 +100,10 @@ def _matchers(pattern: dict[str, Any], value: Any, schemas: SchemaCheck, place: 
 
 def _matcher(name: str, argument: Any, value: Any, schemas: SchemaCheck, place: str) -> list[str]:
     at = place or "/"
+    if name not in _ARGUMENTS:
+        raise UnusableAnswer(f"no matcher is called {name}")
+    if not _ARGUMENTS[name](argument):
+        raise UnusableAnswer(f"{name} cannot be {shown(argument)}")
     wrong = [f"{at} is {shown(value)}, expected {name[1:]} {shown(argument)}"]
     match name:
         case "$present":
@@ -161,7 +167,7 @@ def _matcher(name: str, argument: Any, value: Any, schemas: SchemaCheck, place: 
         case "$schema":
             return [f"{at}: {problem}" for problem in schemas(argument, value)]
         case _:
-            raise ValueError(f"no matcher is called {name}")
+            raise NotImplementedError(name)
 
 
 def pattern_faults(pattern: Any, place: str = "") -> list[str]:
@@ -189,7 +195,7 @@ def pattern_faults(pattern: Any, place: str = "") -> list[str]:
         argument = pattern[name]
         if name not in _ARGUMENTS:
             faults.append(f"{at}: no matcher is called {name}")
-        elif not _is_value(argument) and not _ARGUMENTS[name](argument):
+        elif not _is_value(argument) and not _ARGUMENTS[name](_settled(argument)):
             faults.append(f"{at}: {name} cannot be {shown(argument)}")
         elif name in _OF_PATTERNS:
             faults += pattern_faults(argument, f"{place}/{name}")
@@ -199,6 +205,16 @@ def pattern_faults(pattern: Any, place: str = "") -> list[str]:
 def _is_value(argument: Any) -> bool:
     """Whether only the run of a case tells what it is."""
     return isinstance(argument, str) and "${" in argument
+
+
+def _settled(argument: Any) -> Any:
+    """The argument with a number for each element that only the run of a case tells."""
+    if not isinstance(argument, list):
+        return argument
+    return [
+        0 if _is_value(element) or (isinstance(element, dict) and "$sum" in element) else element
+        for element in argument
+    ]
 
 
 def _is_pointer(argument: Any) -> bool:
@@ -214,14 +230,18 @@ def _is_regex(argument: Any) -> bool:
 
 
 def _is_pair(argument: Any) -> bool:
-    return isinstance(argument, list) and len(argument) == 2
+    return isinstance(argument, list) and len(argument) == 2 and all(map(is_number, argument))
+
+
+def _is_range(argument: Any) -> bool:
+    return isinstance(argument, list) and _is_pair([0 if end is None else end for end in argument])
 
 
 _ARGUMENTS: dict[str, Callable[[Any], bool]] = {
     "$absent": lambda argument: argument is True,
     "$present": lambda argument: argument is True,
     "$type": lambda argument: isinstance(argument, str) and argument in _TYPES,
-    "$range": _is_pair,
+    "$range": _is_range,
     "$near": _is_pair,
     "$matches": _is_regex,
     "$one_of": lambda argument: isinstance(argument, list) and argument != [],

@@ -16,6 +16,7 @@ def pages(
     for _ in range(most):
         answer = page(query)
         yield answer
-        if answer.body.get("next_cursor") is None:
+        cursor = answer.maybe("/next_cursor", str)
+        if cursor is None:
             return
-        query = {**query, "cursor": answer.body["next_cursor"]}
+        query = {**query, "cursor": cursor}

@@ -6,17 +6,18 @@ import concurrent.futures
 import datetime
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cycles_conformance import __version__
 from cycles_conformance.client import TargetLost
 from cycles_conformance.collection import Case
+from cycles_conformance.failures import KitFailed, UnusableAnswer, described
 from cycles_conformance.provision import Given, ProvisioningError
-from cycles_conformance.results import CaseResult, Level, Problem, RunResult
+from cycles_conformance.results import CaseResult, KitFailure, Level, Problem, RunResult
 from cycles_conformance.steps import CaseEnded, CaseRun, CaseUnjudged
 from cycles_conformance.target import LAST_FEATURE, Target
-from cycles_conformance.values import UnknownValue
 
 
 class Check(Protocol):
@@ -51,8 +52,9 @@ def run(
     jobs: int,
     fail_fast: bool = False,
 ) -> RunResult:
-    """Run the checks, ``jobs`` at a time; with ``fail_fast`` begin none after one has failed.
-    Raises TargetLost when the server stops answering."""
+    """Run the checks, ``jobs`` at a time; with ``fail_fast`` begin none after one has failed. A
+    mistake of the kit itself is noted in the result of its check, and the others go on. Raises
+    TargetLost when the server stops answering."""
     begun = time.monotonic()
     outcome = RunResult(
         target=target.client.url,
@@ -99,10 +101,6 @@ def execute_case(target: Target, case: Case, result: CaseResult) -> None:
     CaseRun(target, case, prepared, result).run()
 
 
-_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-"""What an answer raises that passed for valid and that a later step cannot work with."""
-
-
 def _run_check(
     target: Target, check: Check, execute: Callable[[Target, Check, CaseResult], None]
 ) -> CaseResult:
@@ -120,17 +118,26 @@ def _run_check(
     except ProvisioningError as error:
         result.verdict, result.reason = "not run", f"setup failed: {error}"
         result.setup_failed = True
-    except UnknownValue as error:
-        result.problems.append(Problem(check.level, str(error), "the case itself"))
-    except _NONSENSE as error:
-        # An answer so strange that a later step could not make sense of it.
-        message = f"the answers make no sense together: {type(error).__name__}: {error}"
+    except UnusableAnswer as error:
+        message = f"the answers make no sense together: {error}"
         last = result.exchanges[-1] if result.exchanges else None
         result.problems.append(Problem("MUST", message, "the case", last))
+    except TargetLost:
+        raise
+    except KitFailed as error:
+        result.kit_failure = _kit_failure(error.step, error.__cause__ or error)
+    except Exception as error:
+        result.kit_failure = _kit_failure("given", error)
     if result.problems:
         result.verdict = "failed"
+    elif result.kit_failure:
+        result.verdict = "kit failed"
     result.seconds = time.monotonic() - begun
     return result
+
+
+def _kit_failure(step: str, error: BaseException) -> KitFailure:
+    return KitFailure(step, described(error), "".join(traceback.format_exception(error)))
 
 
 def _why_not(target: Target, check: Check) -> str:

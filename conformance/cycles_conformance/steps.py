@@ -7,18 +7,20 @@ import json
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from cycles_conformance.client import Answer, path_of
+from cycles_conformance.client import Answer, TargetLost, path_of
 from cycles_conformance.collection import DEFAULT_UNIT, Case, templates
 from cycles_conformance.expectations import misfits, statuses_of, summary
+from cycles_conformance.failures import KitFailed, UnusableAnswer
 from cycles_conformance.ledger import check_rows, read_balances
 from cycles_conformance.matching import MISSING, match, same, shown
 from cycles_conformance.paging import pages
-from cycles_conformance.provision import Change, Prepared
+from cycles_conformance.provision import Change, Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult, Exchange, Level, Problem, Reading
 from cycles_conformance.target import ADMIN_KEY, API_KEY, Target
-from cycles_conformance.values import Values, at_pointer, merge_patch, without
+from cycles_conformance.values import UnknownValue, Values, at_pointer, merge_patch, without
 
 POLL_SECONDS = 0.5
 KEPT_EXCHANGES = 50
@@ -36,6 +38,12 @@ class CaseUnjudged(Exception):
     """The server leaves out, as it may, what the case needs to go on; one line."""
 
 
+_VERDICTS = (
+    CaseEnded, CaseUnjudged, KitFailed, ProvisioningError, TargetLost, UnusableAnswer,
+)  # fmt: skip
+"""What a step raises that is no mistake of the kit."""
+
+
 class CaseRun:
     """The state of one case while it runs."""
 
@@ -45,6 +53,8 @@ class CaseRun:
         self._prepared = prepared
         self._result = result
         self._named: dict[str, Answer] = {}
+        self._lacking: dict[str, str] = {}
+        """What the server left out, by the name that a template would have given it."""
         self._lock = threading.Lock()
         self._known: dict[str, Any] = dict(prepared.tenants)
         self._known["unit"] = DEFAULT_UNIT
@@ -58,9 +68,10 @@ class CaseRun:
     def ask(self, step: Mapping[str, Any], label: str) -> Answer:
         """Send one request, and hold the answer to the contract and to ``step["expect"]``. May be
         called from several threads. Raises CaseEnded when there is no answer, or a wrong one."""
-        answer = self._sent(step, label)
-        if problems := self._judged(step, answer, label):
-            self._fail(problems)
+        with self.within(label):
+            answer = self._sent(step, label)
+            if problems := self._judged(step, answer, label):
+                self._fail(problems)
         return answer
 
     def balances(self, tenant: str, scopes: Iterable[str], label: str) -> list[Any]:
@@ -78,23 +89,39 @@ class CaseRun:
     def _steps(self, steps: Any, prefix: str) -> None:
         for number, step in enumerate(steps, 1):
             where = f"{prefix}{number}"
-            if "wait" in step:
-                time.sleep(step["wait"])
-            elif "provision" in step:
-                self._target.plug.change(self._prepared, self._change(step["provision"]))
-            elif "ledger" in step:
-                self._ledger(step, f"step {where} (ledger)")
-            elif "pages" in step:
-                self._pages(step, f"step {where} (pages {step['pages']})")
-            elif "parallel" in step:
-                self._parallel(step, f"step {where} (parallel)")
-            else:
-                self._request(step, where)
+            label = f"step {where} ({_named(step)})"
+            with self.within(label):
+                if "wait" in step:
+                    time.sleep(step["wait"])
+                elif "provision" in step:
+                    self._target.plug.change(self._prepared, self._change(step["provision"]))
+                elif "ledger" in step:
+                    self._ledger(step, label)
+                elif "pages" in step:
+                    self._pages(step, label)
+                elif "parallel" in step:
+                    self._parallel(step, label)
+                else:
+                    self._request(step, label, where)
+
+    @contextmanager
+    def within(self, label: str) -> Iterator[None]:
+        """Tells the server's failures from mistakes of the kit and of the case: raises KitFailed,
+        with the label, for the latter."""
+        try:
+            yield
+        except _VERDICTS:
+            raise
+        except UnknownValue as error:
+            if error.name not in self._lacking:
+                raise KitFailed(label) from error
+            self._fail([Problem(self._case.level, self._lacking[error.name], label)])
+        except Exception as error:
+            raise KitFailed(label) from error
 
     # -- one request ------------------------------------------------------------------------------
 
-    def _request(self, step: Mapping[str, Any], where: str) -> None:
-        label = f"step {where} ({step.get('do') or step['send']})"
+    def _request(self, step: Mapping[str, Any], label: str, where: str) -> None:
         for _ in range(step.get("times", 1)):
             deadline = time.monotonic() + step.get("until", 0)
             while True:
@@ -214,7 +241,10 @@ class CaseRun:
         return misfits(expectation, answer, values, self._named, self._schema)
 
     def _schema(self, name: str, value: Any) -> list[str]:
-        return self._target.contract.check_schema(name, value)
+        try:
+            return self._target.contract.check_schema(name, value)
+        except KeyError:
+            raise CaseUnjudged(f"the contract has no schema {name}") from None
 
     def _reading(self, step: Mapping[str, Any], answer: Answer) -> Mapping[str, Any] | None:
         values = self._values_of(step)
@@ -244,8 +274,12 @@ class CaseRun:
         for name, source in template.get("save", {}).items():
             try:
                 self._known[name] = at_pointer(answer.body, source)
+                self._lacking.pop(name, None)
             except KeyError:
-                continue
+                # A refusal has none to give: a case that goes on regardless is at fault itself.
+                if 200 <= answer.status < 300:
+                    what = f"{summary(answer)} has no {source}, which a later step needs"
+                    self._lacking[name] = what
         self._save_named(step, answer, label, template.get("may_lack", ()))
 
     def _save_named(
@@ -338,9 +372,9 @@ class CaseRun:
             return answer
 
         for answer in pages(page, first, step.get("most", 50)):
-            rows += answer.body[items]
+            rows += answer.told(f"/{items}", list)
         problems = []
-        if answer.body.get("next_cursor") is not None:
+        if answer.maybe("/next_cursor", str) is not None:
             problems.append(
                 f"the list goes on after {step.get('most', 50)} pages and {len(rows)} rows"
             )
@@ -361,14 +395,13 @@ class CaseRun:
     def _page_problems(
         self, query: Mapping[str, Any], items: str, answer: Answer, label: str
     ) -> list[Problem]:
-        body, problems = answer.body, []
+        rows, problems = answer.told(f"/{items}", list), []
         limit = int(query.get("limit", 200))
-        if len(body[items]) > limit:
-            problems.append(f"{len(body[items])} rows on a page with limit {limit}")
-        cursor = body.get("next_cursor")
-        if "has_more" in body and body["has_more"] != (cursor is not None):
-            more = shown(body["has_more"])
-            problems.append(f"has_more is {more} and next_cursor {shown(cursor)}")
+        if len(rows) > limit:
+            problems.append(f"{len(rows)} rows on a page with limit {limit}")
+        more, cursor = answer.maybe("/has_more", bool), answer.maybe("/next_cursor", str)
+        if more is not None and more != (cursor is not None):
+            problems.append(f"has_more is {shown(more)} and next_cursor {shown(cursor)}")
         return [self._problem(message, label, answer) for message in problems]
 
     # -- the ledger -------------------------------------------------------------------------------
@@ -441,6 +474,14 @@ class CaseRun:
         with self._lock:
             self._result.problems += problems
         raise CaseEnded
+
+
+def _named(step: Mapping[str, Any]) -> str:
+    """What a step does, for its label: ``reserve``, ``GET /v1/x``, ``pages list``, ``ledger``."""
+    if "pages" in step:
+        return f"pages {step['pages']}"
+    others = (kind for kind in ("wait", "provision", "ledger", "parallel") if kind in step)
+    return step.get("do") or step.get("send") or next(others)
 
 
 def _asked_to_wait(answer: Answer | Exchange) -> float | None:

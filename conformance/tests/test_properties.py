@@ -6,13 +6,17 @@ from the code that they test.
 
 from __future__ import annotations
 
+import json
 from random import Random
 from typing import Any
 
 import pytest
+from cycles_conformance.client import Answer
+from cycles_conformance.failures import UnusableAnswer
 from cycles_conformance.properties import PROPERTIES
 from cycles_conformance.properties.base import Books, charged_of
 from cycles_conformance.properties.walk import CAPPED, LARGE, OVERDRAWN, Ground, Ledger, State, Walk
+from cycles_conformance.results import Exchange
 from fake_cycles import CONTRACT
 
 BUDGETS = {"": 1000, "workspace:a": 500, "workspace:a/agent:x": 100, "agent:x": 50}
@@ -56,16 +60,20 @@ def test_books_of_a_life() -> None:
     assert books.used["workspace:a"] == 24
 
 
-class Row:
-    def __init__(self, body: Any) -> None:
-        self.body = body
+def answer(body: Any) -> Answer:
+    text = json.dumps(body)
+    exchange = Exchange("step", "POST", "http://x/v1/events", {}, None, 201, {}, text, 1.0)
+    return Answer(201, {}, text, body, exchange)
 
 
 def test_what_an_answer_says_it_charged() -> None:
-    told: Any = Row({"charged": {"unit": "TOKENS", "amount": 3}})
-    untold: Any = Row({"status": "APPLIED"})
-    assert charged_of(told, 5) == 3
-    assert charged_of(untold, 5) == 5
+    assert charged_of(answer({"charged": {"unit": "TOKENS", "amount": 3}}), 5) == 3
+    # To JSON Schema it is an integer.
+    assert charged_of(answer({"charged": {"unit": "TOKENS", "amount": 3.0}}), 5) == 3
+    assert charged_of(answer({"status": "APPLIED"}), 5) == 5
+    for amount in ("3", True, 3.5):
+        with pytest.raises(UnusableAnswer):
+            charged_of(answer({"charged": {"unit": "TOKENS", "amount": amount}}), 5)
 
 
 # -- what a charge does ---------------------------------------------------------------------------

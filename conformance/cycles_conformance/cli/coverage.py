@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from cycles_conformance.cli.options import contract_of, could_not_run
+from cycles_conformance.cli.options import contract_of, could_not_run, verbose_option
 from cycles_conformance.collection import CaseFileError, load
 from cycles_conformance.coverage import Coverage, measure
 from cycles_conformance.properties import PROPERTIES
@@ -32,6 +32,7 @@ from cycles_conformance.properties import PROPERTIES
     is_flag=True,
     help="Print the normative sentences, too, that no case checks.",
 )
+@verbose_option
 def coverage(spec: Path | None, cases: Path | None, unclaimed: bool) -> None:
     """Show which sentences of the contract the cases check, and what they do not reach.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cycles_conformance.cli.options import could_not_run, target_of, target_options
+from cycles_conformance.cli.options import could_not_run, target_of, target_options, verbose_option
 from cycles_conformance.client import TargetLost
 from cycles_conformance.fuzzing.command import FuzzingError
 from cycles_conformance.fuzzing.command import fuzz as fuzz_target
@@ -27,13 +27,14 @@ from cycles_conformance.target import reach
 )
 @click.option("--seed", type=int, help="Seed of the generated requests.  [default: a new one]")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@verbose_option
 def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **options: Any) -> None:
     """Fuzz every operation of a server, and walk over the contract's links.
 
     Runs Schemathesis with the contract, an API key, unique idempotency keys and ids that exist.
     ARGUMENTS after -- go to `schemathesis run` as they are, such as --report junit.
 
-    Exit codes: 0 nothing found, 1 something found, 2 could not run.
+    Exit codes: 0 nothing found, 1 something found, 2 could not run, or the kit itself failed.
     """
     if seed is None:
         seed = secrets.randbelow(2**32)

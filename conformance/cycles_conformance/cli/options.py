@@ -73,6 +73,25 @@ _TARGET_OPTIONS = (
 )
 
 
+def _note_verbose(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.find_root().meta[_VERBOSE] = value
+
+
+_VERBOSE = "cycles_conformance.verbose"
+verbose_option = click.option(
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_note_verbose,
+    help="Show the tracebacks of the kit's own mistakes.",
+)
+
+
+def is_verbose() -> bool:
+    """Whether --verbose was given to the command that runs."""
+    return bool(click.get_current_context().find_root().meta.get(_VERBOSE))
+
+
 class CouldNotRun(click.ClickException):
     """The run did not take place, or came to no verdict."""
 

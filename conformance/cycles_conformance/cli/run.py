@@ -13,7 +13,13 @@ import click
 from rich.console import Console
 
 from cycles_conformance import probe, report, runner
-from cycles_conformance.cli.options import could_not_run, target_of, target_options
+from cycles_conformance.cli.options import (
+    could_not_run,
+    is_verbose,
+    target_of,
+    target_options,
+    verbose_option,
+)
 from cycles_conformance.client import TargetLost
 from cycles_conformance.collection import CaseFileError, load
 from cycles_conformance.properties import PROPERTIES, Property
@@ -67,6 +73,7 @@ from cycles_conformance.target import LAST_FEATURE, Target, reach
     show_default=True,
     help="At the end, run the cases that use up the rate limit of the public operations.",
 )
+@verbose_option
 def run(
     level: Level,
     only: Sequence[str],
@@ -81,7 +88,8 @@ def run(
 ) -> None:
     """Run the conformance cases against a server.
 
-    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run.
+    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run, or the kit
+    itself failed in some case (the other cases are run all the same).
     """
     console = Console(highlight=False)
     checks = chosen(cases, level, only)
@@ -103,7 +111,7 @@ def run(
     outcome = carried_out(
         target, checks, console, level=level, seed=seed, jobs=jobs, fail_fast=fail_fast
     )
-    shown.summary(outcome, console)
+    shown.summary(outcome, console, verbose=is_verbose())
     for path in reports:
         try:
             report.write(outcome, path)
@@ -179,6 +187,8 @@ def carried_out(
 
 
 def exit_code(outcome: RunResult) -> int:
+    if outcome.kit_failures:
+        return 2
     if not outcome.conformant:
         return 1 if any(outcome.problems_at(level) for level in LEVELS) else 2
     return 2 if any(result.setup_failed for result in outcome.results) else 0

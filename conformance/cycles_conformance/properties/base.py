@@ -17,7 +17,6 @@ from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
 from cycles_conformance.results import CaseResult, Level
 from cycles_conformance.steps import CaseEnded, CaseRun
 from cycles_conformance.target import Target
-from cycles_conformance.values import at_pointer
 
 OPERATIONS = frozenset(
     {"createReservation", "commitReservation", "releaseReservation", "extendReservation"}
@@ -40,7 +39,8 @@ class Property:
     requires: tuple[str, ...] = ()
 
     def execute(self, target: Target, result: CaseResult, seed: int) -> None:
-        """Raises ProvisioningError, TargetLost, CaseEnded."""
+        """Raises ProvisioningError, TargetLost, CaseEnded, CaseUnjudged, UnusableAnswer, and
+        KitFailed for whatever else goes wrong."""
         case = Case(
             id=self.id,
             area=self.area,
@@ -54,9 +54,11 @@ class Property:
             operations=self.operations,
         )
         prepared = target.prepare(self.given)
-        session = Session(CaseRun(target, case, prepared, result), dict(prepared.tenants))
-        # The name too: two properties of one run must not draw the same numbers.
-        self.check(session, Random(f"{seed} {self.id}"))  # noqa: S311
+        run = CaseRun(target, case, prepared, result)
+        session = Session(run, dict(prepared.tenants))
+        with run.within("property"):
+            # The name too: two properties of one run must not draw the same numbers.
+            self.check(session, Random(f"{seed} {self.id}"))  # noqa: S311
 
 
 def given(*budgets: BudgetWish, tenants: Sequence[str] = ("tenant",)) -> Given:
@@ -174,11 +176,8 @@ class Books:
 
 def charged_of(answer: Answer, asked: int) -> int:
     """What a commit or event says it charged; an event that was not capped need not say."""
-    try:
-        value: int = at_pointer(answer.body, "/charged/amount")
-    except KeyError:
-        return asked
-    return value
+    charged = answer.maybe("/charged/amount", int)
+    return asked if charged is None else charged
 
 
 __all__ = ["Books", "CaseEnded", "Property", "Session", "charged_of", "given"]

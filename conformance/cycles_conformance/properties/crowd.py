@@ -84,7 +84,7 @@ def _client(
             )
             if answer.status == 200:
                 books.reserve(subject, estimate)
-                held.append((answer.body["reservation_id"], subject, estimate))
+                held.append((answer.told("/reservation_id", str), subject, estimate))
         elif deed == "event":
             _event(session, books, policy, rng)
         elif held:
@@ -167,5 +167,5 @@ def _exact_fit(session: Session, books: Books, rows: Any, rng: Random) -> None:
         return
     body["estimate"] = {"amount": left}
     answer = session.ask("reserve", status=(200,), body=body)
-    session.ask("release", path={"reservation_id": answer.body["reservation_id"]})
+    session.ask("release", path={"reservation_id": answer.told("/reservation_id", str)})
     books.compare(session)

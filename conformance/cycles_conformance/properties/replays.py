@@ -34,13 +34,14 @@ def check(session: Session, rng: Random) -> None:
         answer = _copies(session, "reserve", {"body": body}, f"{turn}")
         books.reserve(SUBJECT, estimate)
         books.compare(session)
-        path = {"reservation_id": answer.body["reservation_id"]}
-        before = answer.body.get("expires_at_ms")
+        path = {"reservation_id": answer.told("/reservation_id", str)}
+        before = answer.maybe("/expires_at_ms", int)
         by = rng.randrange(1, 60_000)
         extended = _copies(
             session, "extend", {"path": path, "body": {"extend_by_ms": by}}, f"{turn}"
         )
-        moved = extended.body["expires_at_ms"] - before if before is not None else 0
+        after = extended.told("/expires_at_ms", int)
+        moved = after - before if before is not None else 0
         if not 0 <= moved <= by:
             session.fail(f"{COPIES} copies of an extension by {by} ms moved the expiry by {moved}")
         if rng.random() < 0.5:

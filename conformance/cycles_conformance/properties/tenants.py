@@ -61,7 +61,7 @@ def _client(
         }
         answer = session.ask("reserve", who=who, body=body)
         books.reserve(SUBJECT, estimate)
-        reservation = answer.body["reservation_id"]
+        reservation = answer.told("/reservation_id", str)
         found.append(reservation)
         path = {"reservation_id": reservation}
         end = rng.choice(("commit", "release", "keep"))

@@ -15,7 +15,7 @@ from cycles_conformance.client import Answer
 from cycles_conformance.collection import DEFAULT_UNIT
 from cycles_conformance.ledger import amount
 from cycles_conformance.matching import same, shown
-from cycles_conformance.properties.base import Books, Session
+from cycles_conformance.properties.base import Books, Session, charged_of
 from cycles_conformance.provision import BudgetWish
 from cycles_conformance.values import without
 
@@ -166,8 +166,8 @@ class Walk:
             ledger[scope].remaining -= estimate
         self.leases.append(
             Lease(
-                answer.body["reservation_id"], scopes, subject, estimate, policy,
-                answer.body.get("expires_at_ms"),
+                answer.told("/reservation_id", str), scopes, subject, estimate, policy,
+                answer.maybe("/expires_at_ms", int),
             )
         )  # fmt: skip
         return ledger
@@ -181,7 +181,7 @@ class Walk:
         if self.rng.random() < 0.5:
             do, body["dry_run"] = "reserve", True
         answer = self.session.ask(do, status=(200,), body=body)
-        decision, code = answer.body["decision"], answer.body.get("reason_code")
+        decision, code = answer.told("/decision", str), answer.maybe("/reason_code", str)
         denied = decision == "DENY"
         # The reason is a recommendation; where it is told, it must be true.
         if (denied and refusals == {None}) or (not denied and None not in refusals):
@@ -205,14 +205,13 @@ class Walk:
             self._allowed(answer, {code})
             return ledger
         self._remember("commit", members, answer)
-        if answer.body["charged"]["amount"] != charged:
-            self.session.fail(
-                f"charged is {answer.body['charged']['amount']}, expected {charged}", answer
-            )
-        released, rest = answer.body.get("released"), max(0, lease.estimate - charged)
+        told = answer.told("/charged/amount", int)
+        if told != charged:
+            self.session.fail(f"charged is {told}, expected {charged}", answer)
+        released, rest = answer.maybe("/released/amount", int), max(0, lease.estimate - charged)
         # It need not be told.
-        if released is not None and released["amount"] != rest:
-            self.session.fail(f"released is {released['amount']}, expected {rest}", answer)
+        if released is not None and released != rest:
+            self.session.fail(f"released is {released}, expected {rest}", answer)
         lease.status, lease.charged = "COMMITTED", charged
         return ledger
 
@@ -239,8 +238,9 @@ class Walk:
         if code:
             self.session.fail(f"status 201, expected 409 {code}", answer)
         self._remember("event", members, answer)
-        told = answer.body.get("charged", {"amount": charged})["amount"]
-        if told != charged or (charged != actual and "charged" not in answer.body):
+        # Where all of it was charged, it need not be told.
+        told = charged_of(answer, actual)
+        if told != charged:
             self.session.fail(f"charged is {told}, expected {charged}", answer)
         return ledger
 
@@ -252,7 +252,7 @@ class Walk:
         members: dict[str, Any] = {"path": path, "body": {"idempotency_key": self._key()}}
         answer = self.session.ask("release", **members)
         self._remember("release", members, answer)
-        if answer.body["released"]["amount"] != lease.estimate:
+        if answer.told("/released/amount", int) != lease.estimate:
             self.session.fail(f"released is not the {lease.estimate} that were held", answer)
         for scope in lease.scopes:
             ledger[scope].reserved -= lease.estimate
@@ -274,7 +274,7 @@ class Walk:
             self._allowed(answer, {"MAX_EXTENSIONS_EXCEEDED"})
             return ledger
         self._remember("extend", members, answer)
-        expires = answer.body["expires_at_ms"]
+        expires = answer.told("/expires_at_ms", int)
         # A server may grant less than was asked for.
         if lease.expires is not None and not lease.expires <= expires <= lease.expires + by:
             self.session.fail(
@@ -333,7 +333,6 @@ class Walk:
             return ledger
         lease = self.rng.choice(self.leases)
         answer = self.session.ask("get", path={"reservation_id": lease.reservation_id})
-        body = answer.body
         expected: dict[str, Any] = {
             "status": lease.status,
             "reserved": {"unit": DEFAULT_UNIT, "amount": lease.estimate},
@@ -343,10 +342,9 @@ class Walk:
         if lease.charged is not None:
             expected["committed"] = {"unit": DEFAULT_UNIT, "amount": lease.charged}
         for name, value in expected.items():
-            if not same(body.get(name), value):
-                self.session.fail(
-                    f"{name} is {shown(body.get(name))}, expected {shown(value)}", answer
-                )
+            told = answer.maybe(f"/{name}", object)
+            if not same(told, value):
+                self.session.fail(f"{name} is {shown(told)}, expected {shown(value)}", answer)
         return ledger
 
     # -- what the contract foretells --------------------------------------------------------------
@@ -424,7 +422,7 @@ class Walk:
         return Books(self.ground.allocated).scopes(subject)
 
     def _allowed(self, answer: Answer, codes: set[str | None]) -> None:
-        code = answer.body.get("error") if answer.status == 409 else None
+        code = answer.maybe("/error", str) if answer.status == 409 else None
         if code not in codes:
             self.session.fail(f"status {answer.status} {code}, expected one of {codes}", answer)
 
