@@ -18,6 +18,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from cycles_conformance.values import at_pointer, parse_json
+from cycles_conformance.yaml_text import YAML_FAULTS, yaml_fault, yaml_loader
 
 _URI = "urn:cycles-contract"
 _INDISPENSABLE = "createReservation"
@@ -314,44 +315,3 @@ def _schemas(node: Any, place: str) -> Iterator[tuple[str, Any]]:
                     yield f"{here}/{_escape(schema)}", member[schema]
             elif name not in ("example", "examples"):
                 yield from _schemas(member, here)
-
-
-YAML_FAULTS = (yaml.YAMLError, ValueError, RecursionError)
-"""What reading a text as YAML can raise; ValueError for a number that is none."""
-
-
-def yaml_fault(error: Exception) -> str:
-    """What keeps a text from being YAML, in one line that begins with the place."""
-    if isinstance(error, RecursionError):
-        return "it holds itself, or is nested too deep"
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        return f"{place}{error.problem or error.context}"
-    return " ".join(str(error).split())
-
-
-@functools.cache
-def yaml_loader() -> type[yaml.SafeLoader]:
-    """YAML as JSON sees it: a date stays the text that it is, and no name comes twice."""
-
-    class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            # YAML forbids it and PyYAML takes the last: an expectation would be lost in silence.
-            names: set[str] = set()
-            for name, _ in node.value:
-                if not isinstance(name, yaml.ScalarNode):
-                    continue
-                if name.value in names:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the name {name.value!r} comes twice", name.start_mark
-                    )
-                names.add(name.value)
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    return Loader

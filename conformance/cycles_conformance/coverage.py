@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cycles_conformance.clauses import Clause
-from cycles_conformance.collection import Case, Collection, all_steps, templates
+from cycles_conformance.casefiles.case import Case, Collection, all_steps
+from cycles_conformance.casefiles.clauses import Clause
+from cycles_conformance.casefiles.templates import templates
 from cycles_conformance.contract import Contract
 from cycles_conformance.contract_text import HEADING, plain, texts
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from cycles_conformance.casefiles.given import SHARED, UNITS
+from cycles_conformance.casefiles.templates import templates
 from cycles_conformance.client import Answer, path_of
-from cycles_conformance.collection import SHARED, UNITS, templates
 from cycles_conformance.target import API_KEY, Target
 from cycles_conformance.values import Values
 

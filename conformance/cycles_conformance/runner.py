@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cycles_conformance import __version__
+from cycles_conformance.casefiles.case import Case
 from cycles_conformance.client import TargetLost
-from cycles_conformance.collection import Case
+from cycles_conformance.execution.context import CaseContext, CaseEnded, CaseUnjudged
+from cycles_conformance.execution.steps import run_steps
 from cycles_conformance.failures import KitFailed, UnusableAnswer, described
 from cycles_conformance.provision import Given, ProvisioningError
 from cycles_conformance.results import CaseResult, KitFailure, Level, Problem, RunResult
-from cycles_conformance.steps import CaseEnded, CaseRun, CaseUnjudged
 from cycles_conformance.target import LAST_FEATURE, Target
 
 
@@ -98,7 +99,7 @@ def run(
 def execute_case(target: Target, case: Case, result: CaseResult) -> None:
     """The steps of one case of the files."""
     prepared = target.prepare(case.given)
-    CaseRun(target, case, prepared, result).run()
+    run_steps(CaseContext(target, case, prepared, result), case.steps)
 
 
 def _run_check(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cycles_conformance import runner
+from cycles_conformance.casefiles.case import Collection
+from cycles_conformance.casefiles.loading import load
 from cycles_conformance.client import Client
-from cycles_conformance.collection import Collection, load
 from cycles_conformance.contract import Contract
 from cycles_conformance.provision import Change, Given, Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult

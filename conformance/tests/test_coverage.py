@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cycles_conformance.collection import load
+from cycles_conformance.casefiles.loading import load
 from cycles_conformance.contract import Contract
 from cycles_conformance.coverage import Coverage, measure
 

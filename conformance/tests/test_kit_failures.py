@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from cycles_conformance import matching, probe
+from cycles_conformance import probe
+from cycles_conformance.assertions import matching
 from cycles_conformance.cli import main
 from cycles_conformance.fuzzing import command as fuzzing
 from cycles_conformance.properties import replays

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.cli.options import contract_of, could_not_run, verbose_option
-from cycles_conformance.collection import CaseFileError, load
 from cycles_conformance.coverage import Coverage, measure
 from cycles_conformance.properties import PROPERTIES
 

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from cycles_conformance import probe, report, runner
+from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.cli.options import (
     could_not_run,
     is_verbose,
@@ -21,7 +22,6 @@ from cycles_conformance.cli.options import (
     verbose_option,
 )
 from cycles_conformance.client import TargetLost
-from cycles_conformance.collection import CaseFileError, load
 from cycles_conformance.properties import PROPERTIES, Property
 from cycles_conformance.provision import ProvisioningError
 from cycles_conformance.report import console as shown

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from cycles_conformance.casefiles.given import SHARED, UNITS
+from cycles_conformance.casefiles.templates import templates
 from cycles_conformance.client import Answer
-from cycles_conformance.collection import SHARED, UNITS, templates
 from cycles_conformance.failures import KitFailed
 from cycles_conformance.provision import Prepared
 from cycles_conformance.target import API_KEY, Target

@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from cycles_conformance.ledger import amount
+from cycles_conformance.assertions.ledger import amount
 from cycles_conformance.properties.base import Books, Session, charged_of
 from cycles_conformance.provision import BudgetWish
 

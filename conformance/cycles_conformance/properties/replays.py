@@ -6,8 +6,8 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from cycles_conformance.assertions.matching import same, shown
 from cycles_conformance.client import Answer
-from cycles_conformance.matching import same, shown
 from cycles_conformance.properties.base import Books, Session, charged_of
 from cycles_conformance.provision import BudgetWish
 from cycles_conformance.values import without

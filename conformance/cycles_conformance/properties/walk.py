@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from cycles_conformance.assertions.ledger import amount
+from cycles_conformance.assertions.matching import same, shown
+from cycles_conformance.casefiles.given import DEFAULT_UNIT
 from cycles_conformance.client import Answer
-from cycles_conformance.collection import DEFAULT_UNIT
-from cycles_conformance.ledger import amount
-from cycles_conformance.matching import same, shown
 from cycles_conformance.properties.base import Books, Session, charged_of
 from cycles_conformance.provision import BudgetWish
 from cycles_conformance.values import without

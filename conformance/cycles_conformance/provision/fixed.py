@@ -26,7 +26,6 @@ from typing import Any
 
 import yaml
 
-from cycles_conformance.contract import yaml_loader
 from cycles_conformance.provision import (
     BudgetWish,
     Change,
@@ -39,6 +38,7 @@ from cycles_conformance.provision import (
 from cycles_conformance.provision.common import is_over_limit, one_line
 from cycles_conformance.provision.needs import NEEDS
 from cycles_conformance.provision.schemas import fault
+from cycles_conformance.yaml_text import yaml_loader
 
 SCHEMA = "fixtures.schema.json"
 

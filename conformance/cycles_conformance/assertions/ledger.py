@@ -2,65 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from cycles_conformance.client import Answer
-from cycles_conformance.failures import UnusableAnswer
-from cycles_conformance.matching import MISSING, is_number, match, shown
-from cycles_conformance.paging import pages
+from cycles_conformance.assertions.matching import MISSING, match, shown
 
 AMOUNTS = ("allocated", "remaining", "reserved", "spent", "debt")
-_TOLD = (*AMOUNTS, "overdraft_limit")
+TOLD = (*AMOUNTS, "overdraft_limit")
 _ZERO_WHEN_ABSENT = ("debt",)
-_PAGES = 100
-
-
-def read_balances(
-    page: Callable[[Mapping[str, Any]], Answer], scopes: Iterable[str] = ()
-) -> tuple[list[Any], Answer]:
-    """The balances of a tenant, those of ``scopes`` (paths below the tenant) at least, and the
-    last answer. ``page`` sends one request with a query beside ``tenant``.
-
-    Whether a query for the tenant alone also brings the scopes below it is left to the server:
-    what it did not bring is asked for by its own levels.
-    """
-    rows: list[Any] = []
-    for scope in ("", *scopes):
-        if scope and any(_below(row["scope_path"]) == scope.lower() for row in rows):
-            continue
-        levels = dict(part.split(":", 1) for part in scope.split("/") if part)
-        for answer in pages(page, {"limit": 200, **levels}, _PAGES):
-            # A row that comes twice to one question is for the checks to find.
-            known = rows if scope else []
-            rows += [row for row in _rows(answer) if row not in known]
-    return rows, answer
-
-
-def _rows(answer: Answer) -> list[Any]:
-    """The balances of one page. Raises UnusableAnswer unless each names its scope and its unit and
-    every amount is a number: the contract in use may ask for less."""
-    rows = answer.told("/balances", list)
-    for row in rows:
-        sound = isinstance(row, dict) and isinstance(row.get("scope_path"), str)
-        told = [row[member] for member in _TOLD if member in row] if sound else []
-        sound = sound and "remaining" in row
-        if not sound or not all(map(_is_amount, told)):
-            raise UnusableAnswer(f"{shown(row)} is no balance")
-    return rows
-
-
-def _is_amount(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and is_number(value.get("amount"))
-        and isinstance(value.get("unit"), str)
-    )
-
-
-def _below(scope_path: str) -> str:
-    """The path below the tenant; ids in a scope may be lower-cased."""
-    return scope_path.partition("/")[2].lower()
 
 
 def check_rows(tenant_id: str, wanted: list[Any], balances: list[Any]) -> list[str]:
@@ -118,7 +67,7 @@ def invariant(balance: Mapping[str, Any]) -> list[str]:
     """remaining = allocated - spent - reserved - debt, and one unit (contract, schema Balance)."""
     name = balance["scope_path"]
     problems = []
-    told = [balance[member] for member in _TOLD if member in balance]
+    told = [balance[member] for member in TOLD if member in balance]
     units = {entry["unit"] for entry in told}
     if len(units) > 1:
         problems.append(f"{name}: a balance in several units: {sorted(units)}")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cycles_conformance import collection
-from cycles_conformance.collection import CaseFileError, load
+from cycles_conformance.casefiles.given import SHARED
+from cycles_conformance.casefiles.loading import CaseFileError, load
+from cycles_conformance.casefiles.templates import templates
 from cycles_conformance.values import merge_patch
 from fake_cycles import CLAUSES, CONTRACT, case_file, collected
 
@@ -32,7 +33,7 @@ def test_the_bundled_cases_load() -> None:
 
 
 def test_every_template_is_a_request_of_the_contract() -> None:
-    for name, template in collection.templates().items():
+    for name, template in templates().items():
         operation = CONTRACT.operations[template["operation"]]
         for member in template.get("path", {}):
             assert f"{{{member}}}" in operation.path, name
@@ -76,7 +77,7 @@ given: {keys: {reader: {permissions: [balances:read]}}, budgets: [{scope: "agent
 
 def test_the_shared_tenant(tmp_path: Path) -> None:
     [case] = collected(tmp_path, FINE, head="given: shared").cases
-    assert case.given is collection.SHARED
+    assert case.given is SHARED
 
 
 def test_changes_are_part_of_what_is_given(tmp_path: Path) -> None:
