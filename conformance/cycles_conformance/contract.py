@@ -1,4 +1,4 @@
-"""The contract: operations, declared answers, schemas, and the sentences that bind a server."""
+"""The contract of a plane: operations, declared answers, schemas."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from cycles_conformance.planes import RUNTIME
 from cycles_conformance.values import at_pointer, parse_json
 from cycles_conformance.yaml_text import YAML_FAULTS, yaml_fault, yaml_loader
 
@@ -49,9 +50,10 @@ class Operation:
 
 
 class Contract:
-    """One OpenAPI document of the runtime plane. Raises ContractError when it is none."""
+    """One OpenAPI document, of one plane. Raises ContractError when it is none."""
 
-    def __init__(self, text: str, name: str = "the contract") -> None:
+    def __init__(self, text: str, name: str = "the contract", plane: str = RUNTIME) -> None:
+        self.plane = plane
         try:
             document = _with_text_keys(yaml.load(text, Loader=yaml_loader()))  # noqa: S506
         except YAML_FAULTS as error:
@@ -70,14 +72,14 @@ class Contract:
         self.operations = {
             operation.operation_id: operation for operation in self._read_operations()
         }
-        if _INDISPENSABLE not in self.operations:
+        if plane == RUNTIME and _INDISPENSABLE not in self.operations:
             raise ContractError(
                 f"{name} is no contract of the Cycles runtime: it has no operation {_INDISPENSABLE}"
             )
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Contract:
-        """Of a file, or the bundled one. Raises ContractError."""
+    def load(cls, path: Path | None = None, plane: str = RUNTIME) -> Contract:
+        """Of a file, or the one that is bundled for the runtime plane. Raises ContractError."""
         if path is None:
             return _bundled()
         try:
@@ -86,7 +88,7 @@ class Contract:
             raise ContractError(f"{path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ContractError(f"{path} cannot be read: it is not UTF-8") from error
-        contract = cls(text, str(path))
+        contract = cls(text, str(path), plane)
         # The bundled one is known to be sound, and this takes a while.
         for place, schema in _schemas(contract.document, ""):
             try:

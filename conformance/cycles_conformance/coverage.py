@@ -9,20 +9,23 @@ from typing import Any
 
 from cycles_conformance.casefiles.case import Case, Collection, all_steps
 from cycles_conformance.casefiles.clauses import Clause
-from cycles_conformance.casefiles.templates import templates
+from cycles_conformance.casefiles.templates import operation_of
 from cycles_conformance.contract import Contract
 from cycles_conformance.contract_text import HEADING, plain, texts
+from cycles_conformance.planes import RUNTIME
 
-REASON_CODES = (
-    "BUDGET_EXCEEDED",
-    "BUDGET_FROZEN",
-    "BUDGET_CLOSED",
-    "BUDGET_NOT_FOUND",
-    "OVERDRAFT_LIMIT_EXCEEDED",
-    "DEBT_OUTSTANDING",
-    "TENANT_CLOSED",
-)
-"""Those of the base contract, which lists them in words: the schema is an open string."""
+REASON_CODES = {
+    RUNTIME: (
+        "BUDGET_EXCEEDED",
+        "BUDGET_FROZEN",
+        "BUDGET_CLOSED",
+        "BUDGET_NOT_FOUND",
+        "OVERDRAFT_LIMIT_EXCEEDED",
+        "DEBT_OUTSTANDING",
+        "TENANT_CLOSED",
+    )
+}
+"""Those that a contract lists in words: the schema is an open string."""
 
 _NORMATIVE = re.compile(r"\b(MUST|SHALL|SHOULD|REQUIRED|NEVER)\b")
 _ITEM = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.|\|) )")
@@ -56,18 +59,25 @@ class Coverage:
 
 
 def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = ()) -> Coverage:
-    """``extra`` are the property checks: they have ids, clauses and operations like cases."""
+    """What the cases check of one plane's contract. ``extra`` are the property checks: they have
+    ids, clauses and operations like cases."""
+    clauses = {
+        clause_id: clause
+        for clause_id, clause in collection.clauses.items()
+        if clause.plane == contract.plane
+    }
     claims: dict[str, list[str]] = {}
     for check in [*collection.cases, *extra]:
         for clause_id in check.clauses:
             claims.setdefault(clause_id, []).append(check.id)
     places = dict(texts(contract))
     words = {at: plain(text) for at, text in places.items()}
-    misquoted = [clause for clause in collection.clauses.values() if not clause.stands_in(words)]
+    misquoted = [clause for clause in clauses.values() if not clause.stands_in(words)]
     statuses, errors, reasons = _reached(collection.cases, contract)
     for check in extra:
-        for operation in check.operations:
-            statuses.setdefault(operation, set())
+        for plane, operation_id in check.operations:
+            if plane == contract.plane:
+                statuses.setdefault(operation_id, set())
     operations = {}
     for operation_id, operation in contract.operations.items():
         if operation_id not in statuses:
@@ -76,11 +86,11 @@ def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = (
         missing = [s for s in operation.responses if s not in statuses[operation_id]]
         if missing:
             operations[operation_id] = missing
-    sentences = list(_sentences(places, collection.clauses, claims))
+    sentences = list(_sentences(places, clauses, claims))
     return Coverage(
         claimed=[
             *(sentence for sentence in sentences if sentence.cases),
-            *_declared(collection.clauses, claims),
+            *_declared(clauses, claims),
         ],
         misquoted=misquoted,
         unclaimed=[
@@ -90,7 +100,7 @@ def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = (
         ],
         operations=operations,
         errors=[code for code in contract.enum("ErrorCode") if code not in errors],
-        reasons=[code for code in REASON_CODES if code not in reasons],
+        reasons=[code for code in REASON_CODES.get(contract.plane, ()) if code not in reasons],
     )
 
 
@@ -144,8 +154,9 @@ def _reached(
             if "ledger" in step:
                 names = ["balances"]
             for name in filter(None, names):
-                operation = contract.operations.get(templates()[name]["operation"])
-                if operation is None:
+                plane, operation_id = operation_of(name)
+                operation = contract.operations.get(operation_id)
+                if operation is None or plane != contract.plane:
                     continue
                 found = statuses.setdefault(operation.operation_id, set())
                 for expectation in expectations:

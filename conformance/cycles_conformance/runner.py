@@ -16,6 +16,7 @@ from cycles_conformance.client import TargetLost
 from cycles_conformance.execution.context import CaseContext, CaseEnded, CaseUnjudged
 from cycles_conformance.execution.steps import run_steps
 from cycles_conformance.failures import KitFailed, UnusableAnswer, described
+from cycles_conformance.planes import URL_OPTIONS, OperationRef
 from cycles_conformance.provision import Given, ProvisioningError
 from cycles_conformance.results import CaseResult, KitFailure, Level, Problem, RunResult
 from cycles_conformance.target import LAST_FEATURE, Target
@@ -31,7 +32,8 @@ class Check(Protocol):
     why: str
     requires: tuple[str, ...]
     given: Given
-    operations: frozenset[str]
+    operations: frozenset[OperationRef]
+    planes: frozenset[str]
 
 
 class Watcher(Protocol):
@@ -58,16 +60,16 @@ def run(
     TargetLost when the server stops answering."""
     begun = time.monotonic()
     outcome = RunResult(
-        target=target.client.url,
-        contract=target.contract.title,
-        contract_sha256=target.contract.sha256,
+        target=target.runtime.client.url,
+        contract=target.runtime.contract.title,
+        contract_sha256=target.runtime.contract.sha256,
         kit_version=__version__,
         level=level,
         seed=seed,
         provisioning=target.plug.name,
         started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=0.0,
-        not_offered=dict(target.not_offered),
+        not_offered={ref.operation_id: why for ref, why in target.not_offered.items()},
     )
     stopped = threading.Event()
 
@@ -150,11 +152,13 @@ def _why_not(target: Target, check: Check) -> str:
                 "evidence": "the server sends no evidence references",
                 "throttle": "--no-throttle was given",
             }[feature]
-    for operation in sorted(check.operations):
-        if operation in target.not_offered:
-            return f"the server does not offer {operation}"
-        if operation not in target.contract.operations:
-            return f"the contract has no operation {operation}"
+    for plane in sorted(check.planes - target.planes.keys()):
+        return f"no URL of the {plane} plane was given ({URL_OPTIONS[plane]})"
+    for ref in sorted(check.operations):
+        if ref in target.not_offered:
+            return f"the server does not offer {ref.operation_id}"
+        if ref.operation_id not in target.planes[ref.plane].contract.operations:
+            return f"the contract has no operation {ref.operation_id}"
     return target.plug.lacks(check.given) or ""
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cycles_conformance.client import Answer, Client, TargetLost
-from cycles_conformance.contract import Contract
+from cycles_conformance.contract import Contract, Operation
+from cycles_conformance.planes import RUNTIME, OperationRef
 from cycles_conformance.provision import Given, Plug, Prepared
 
 API_KEY = "X-Cycles-API-Key"
@@ -16,19 +17,40 @@ LAST_FEATURE = "throttle"
 """Cases that use up a rate limit run when all others are done, one after the other."""
 
 
+@dataclass(frozen=True)
+class Plane:
+    """One plane of the server: where it is, and what its answers are held against."""
+
+    client: Client
+    contract: Contract
+
+
 @dataclass
 class Target:
     """Everything that a case needs of the run. Shared by all threads."""
 
-    client: Client
-    contract: Contract
+    planes: Mapping[str, Plane]
+    """Those that a URL was given for, by name; the runtime is always there."""
     plug: Plug
-    runtime_admin_key: str | None = None
-    """Secret for ``X-Admin-API-Key`` on the runtime plane."""
+    admin_key: str | None = None
+    """Secret for ``X-Admin-API-Key``, on every plane."""
     features: frozenset[str] = frozenset()
-    not_offered: Mapping[str, str] = field(default_factory=dict)
+    not_offered: Mapping[OperationRef, str] = field(default_factory=dict)
     _shared: Prepared | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def runtime(self) -> Plane:
+        return self.planes[RUNTIME]
+
+    def operation(self, ref: OperationRef) -> Operation:
+        """Raises KeyError when its plane has no URL or its contract no such operation."""
+        return self.planes[ref.plane].contract.operations[ref.operation_id]
+
+    def close(self) -> None:
+        for plane in self.planes.values():
+            plane.client.close()
+        self.plug.close()
 
     def prepare(self, given: Given) -> Prepared:
         """What a case needs, made now; the shared tenant only once. Raises ProvisioningError."""

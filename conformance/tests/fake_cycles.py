@@ -16,9 +16,10 @@ from cycles_conformance.casefiles.case import Collection
 from cycles_conformance.casefiles.loading import load
 from cycles_conformance.client import Client
 from cycles_conformance.contract import Contract
+from cycles_conformance.planes import RUNTIME
 from cycles_conformance.provision import Change, Given, Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult
-from cycles_conformance.target import Target
+from cycles_conformance.target import Plane, Target
 
 TRACE_ID = "0123456789abcdef0123456789abcdef"
 TENANT = "t-tenant"
@@ -257,9 +258,8 @@ def outcome(
     collection: Collection, url: str, plug: FakePlug | None = None, **options: Any
 ) -> CaseResult:
     """What came of the one case of a collection."""
-    target = Target(
-        client=Client(url, timeout=5), contract=CONTRACT, plug=plug or FakePlug(), **options
-    )
+    planes = {RUNTIME: Plane(Client(url, timeout=5), CONTRACT)}
+    target = Target(planes=planes, plug=plug or FakePlug(), **options)
     try:
         run = runner.run(
             target,
@@ -271,7 +271,7 @@ def outcome(
             jobs=1,
         )
     finally:
-        target.client.close()
+        target.close()
     [result] = run.results
     return result
 

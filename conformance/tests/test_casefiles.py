@@ -9,7 +9,8 @@ import pytest
 import yaml
 from cycles_conformance.casefiles.given import SHARED
 from cycles_conformance.casefiles.loading import CaseFileError, load
-from cycles_conformance.casefiles.templates import templates
+from cycles_conformance.casefiles.templates import operation_of, templates
+from cycles_conformance.planes import operations_of_runtime
 from cycles_conformance.values import merge_patch
 from fake_cycles import CLAUSES, CONTRACT, case_file, collected
 
@@ -34,7 +35,7 @@ def test_the_bundled_cases_load() -> None:
 
 def test_every_template_is_a_request_of_the_contract() -> None:
     for name, template in templates().items():
-        operation = CONTRACT.operations[template["operation"]]
+        operation = CONTRACT.operations[operation_of(name).operation_id]
         for member in template.get("path", {}):
             assert f"{{{member}}}" in operation.path, name
         document = CONTRACT.document["paths"][operation.path][operation.method.lower()]
@@ -60,12 +61,9 @@ given: {keys: {reader: {permissions: [balances:read]}}, budgets: [{scope: "agent
     )
     [case] = found.cases
     assert (case.area, case.level, case.clauses) == ("tests", "MUST", ("tests.one",))
-    assert case.operations == {
-        "createReservation",
-        "commitReservation",
-        "getReservation",
-        "getBalances",
-    }
+    names = {"createReservation", "commitReservation", "getReservation", "getBalances"}
+    assert case.operations == operations_of_runtime(names)
+    assert case.planes == {"runtime"}
     assert [(key.name, key.tenant, key.permissions) for key in case.given.keys] == [
         ("tenant", "tenant", None),
         ("reader", "tenant", ("balances:read",)),

@@ -49,7 +49,7 @@ def faults(folder: Path, clauses: str, refers_to: str) -> list[str]:
     path.write_text(path.read_text().replace("clause: tests.one", f"clause: {refers_to}"))
     (folder / "clauses.yaml").write_text(clauses)
     try:
-        load(folder, CONTRACT)
+        load(folder, {"runtime": CONTRACT})
     except CaseFileError as error:
         return str(error).split("\n")
     return []

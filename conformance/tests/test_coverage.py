@@ -92,7 +92,7 @@ cases:
 def found(tmp_path: Path) -> Coverage:
     (tmp_path / "clauses.yaml").write_text(CLAUSES)
     (tmp_path / "small.yaml").write_text(CASES)
-    return measure(load(tmp_path, CONTRACT), CONTRACT)
+    return measure(load(tmp_path, {"runtime": CONTRACT}), CONTRACT)
 
 
 def test_claimed(found: Coverage) -> None:
@@ -115,7 +115,7 @@ def test_unclaimed(found: Coverage) -> None:
 def test_words_that_another_edition_does_not_have(found: Coverage, tmp_path: Path) -> None:
     assert found.misquoted == []
     other = Contract(OTHER_EDITION)
-    misquoted = measure(load(tmp_path, CONTRACT), other).misquoted
+    misquoted = measure(load(tmp_path, {"runtime": CONTRACT}), other).misquoted
     assert [clause.clause_id for clause in misquoted] == ["small.debt", "small.schema"]
 
 

@@ -19,13 +19,15 @@ def test_each_way_has_its_plug(tmp_path: Path, redis_url: str) -> None:
         {"redis_url": redis_url, "admin_key": "for the server itself"},
         {"command": command, "fixtures": ""},
         {"fixtures": pool},
+        # The admin plane's URL has another use: whoever names another way means that.
+        {"fixtures": pool, "admin_url": "http://localhost", "admin_key": "k"},
     ]
     names = []
     for way in ways:
         plug = plug_for(**way)
         names.append(plug.name)
         plug.close()
-    assert names == ["admin API", "redis", "command", "fixtures"]
+    assert names == ["admin API", "redis", "command", "fixtures", "fixtures"]
 
 
 @pytest.mark.parametrize(

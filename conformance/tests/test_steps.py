@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cycles_conformance.planes import OperationRef
 from cycles_conformance.provision import Change
 from cycles_conformance.results import CaseResult
 from fake_cycles import (
@@ -85,7 +86,7 @@ def test_a_template_and_what_a_step_changes_in_it(play: Play) -> None:
         reply(200, {"status": "RELEASED", "released": {"unit": "TOKENS", "amount": 1}}),
         refusal(404, "NOT_FOUND"),
         head="given: {keys: {reader: {}}}",
-        runtime_admin_key="root-key",
+        admin_key="root-key",
     )
     reserve, commit, release, get = server.requests
     body = reserve.body
@@ -747,7 +748,10 @@ def test_provisioning_that_fails(play: Play) -> None:
     [
         ({}, "no X-Admin-API-Key for the runtime plane was given"),
         (
-            {"features": frozenset({"admin_key"}), "not_offered": {"getBalances": "status 404"}},
+            {
+                "features": frozenset({"admin_key"}),
+                "not_offered": {OperationRef("runtime", "getBalances"): "status 404"},
+            },
             "the server does not offer getBalances",
         ),
     ],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cycles_conformance.casefiles.clauses import Clause
+from cycles_conformance.planes import OperationRef
 from cycles_conformance.provision import Given
 from cycles_conformance.results import Level
 
@@ -16,7 +17,7 @@ KINDS: dict[str, frozenset[str]] = {
         | {"expect", "readings", "save", "times", "until"}
     ),
     "send": frozenset(
-        {"as", "name", "query", "headers", "body_exact", "raw"}
+        {"as", "name", "plane", "query", "headers", "body_exact", "raw"}
         | {"expect", "readings", "save", "times", "until"}
     ),
     "parallel": frozenset({"outcomes", "same"}),
@@ -41,8 +42,10 @@ class Case:
     given: Given
     variables: Mapping[str, Any]
     steps: tuple[Mapping[str, Any], ...]
-    operations: frozenset[str]
+    operations: frozenset[OperationRef]
     """The operations that its steps send requests to."""
+    planes: frozenset[str]
+    """The planes that its steps send requests to."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from cycles_conformance.casefiles import references, shape
 from cycles_conformance.casefiles.case import Case, Collection, all_steps
 from cycles_conformance.casefiles.clauses import Clause
 from cycles_conformance.casefiles.given import DEFAULT_UNIT, given_of
-from cycles_conformance.casefiles.templates import templates
+from cycles_conformance.casefiles.templates import operation_of, plane_of
 from cycles_conformance.contract import Contract
+from cycles_conformance.planes import RUNTIME
 from cycles_conformance.yaml_text import YAML_FAULTS, yaml_fault, yaml_loader
 
 
@@ -24,9 +25,10 @@ class CaseFileError(ValueError):
     """A case file that cannot be used; one line for each fault: file, case, field."""
 
 
-def load(folder: Path | None = None, contract: Contract | None = None) -> Collection:
-    """All cases of a folder, or the bundled ones; ``contract`` (default: the bundled one) is what
-    their clauses quote. Raises CaseFileError with every fault found."""
+def load(folder: Path | None = None, contracts: Mapping[str, Contract] | None = None) -> Collection:
+    """All cases of a folder, or the bundled ones; ``contracts`` (by plane; default: what is
+    bundled) are what their clauses quote. Raises CaseFileError with every fault found."""
+    contracts = contracts or {RUNTIME: Contract.load()}
     source: Traversable = folder or importlib.resources.files("cycles_conformance.cases")
     try:
         files = sorted(
@@ -49,9 +51,9 @@ def load(folder: Path | None = None, contract: Contract | None = None) -> Collec
     if faults:
         raise CaseFileError("\n".join(faults))
     clauses = list(clause_file.read(documents.pop(clause_file.FILE)))
-    collection = _collect(documents, clauses, faults)
+    collection = _collect(documents, clauses, contracts, faults)
     used = {clause_id for case in collection.cases for clause_id in case.clauses}
-    found = clause_file.faults(clauses, contract or Contract.load(), used)
+    found = clause_file.faults(clauses, contracts, used)
     faults += [f"{clause_file.FILE}: {fault}" for fault in found]
     if faults:
         raise CaseFileError("\n".join(faults))
@@ -73,7 +75,10 @@ def _read(file: Traversable, schema: str, faults: list[str]) -> dict[str, Any] |
 
 
 def _collect(
-    documents: Mapping[str, dict[str, Any]], clauses: list[Clause], faults: list[str]
+    documents: Mapping[str, dict[str, Any]],
+    clauses: list[Clause],
+    contracts: Mapping[str, Contract],
+    faults: list[str],
 ) -> Collection:
     by_id = {clause.clause_id: clause for clause in clauses}
     areas: set[str] = set()
@@ -96,6 +101,10 @@ def _collect(
                 for clause_id in case.clauses
                 if clause_id not in by_id
             ]
+            faults += [
+                f"{where}: {clause_file.no_contract(plane)}"
+                for plane in sorted(case.planes - contracts.keys())
+            ]
             faults += [f"{where}: {fault}" for fault in references.faults(case)]
             cases[case.id] = case
     return Collection(tuple(cases.values()), by_id)
@@ -109,6 +118,7 @@ def _case(area: str, entry: dict[str, Any]) -> Case:
     sent = {step.get("do") or step.get("pages") for step in all_steps(steps)}
     if any("ledger" in step for step in all_steps(steps)):
         sent.add("balances")
+    operations = frozenset(operation_of(name) for name in sent if name)
     return Case(
         id=entry["id"],
         area=area,
@@ -119,5 +129,7 @@ def _case(area: str, entry: dict[str, Any]) -> Case:
         given=given_of(entry.get("given", {}), unit, steps),
         variables=variables,
         steps=steps,
-        operations=frozenset(templates()[name]["operation"] for name in sent if name),
+        operations=operations,
+        planes=frozenset(ref.plane for ref in operations)
+        | {plane_of(step) for step in all_steps(steps) if "send" in step},
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from cycles_conformance.assertions.matching import shown
 from cycles_conformance.casefiles.case import KINDS
-from cycles_conformance.casefiles.formats import schema
+from cycles_conformance.casefiles.formats import format_file
+from cycles_conformance.casefiles.templates import templates
 
 Place = list[str | int]
 
@@ -19,7 +23,7 @@ def faults(document: Any, name: str) -> list[str]:
     its place: ``case commit-x: step 2: expect/status: …``."""
     found = list(_odd_names(document, []))
     if not found:
-        errors = schema(name).iter_errors(document)
+        errors = Draft202012Validator(_schema(name)).iter_errors(document)
         found = [fault for error in errors for fault in _plainly(error)]
     # Numbers and names never meet at one depth of one place.
     found.sort(key=lambda fault: [(isinstance(token, str), token) for token in fault[0]])
@@ -95,4 +99,16 @@ def _plainly(error: ValidationError) -> Iterator[tuple[Place, str]]:
 
 
 def _kinds_in_schema() -> Any:
-    return schema("case.schema.json").schema["$defs"]["step"]["oneOf"]
+    return _schema("case.schema.json")["$defs"]["step"]["oneOf"]
+
+
+def _schema(name: str) -> Any:
+    schema = _read(name)
+    if "template" in schema["$defs"]:
+        schema["$defs"]["template"] = {"enum": list(templates())}
+    return schema
+
+
+@functools.cache
+def _read(name: str) -> Any:
+    return json.loads(format_file(name))

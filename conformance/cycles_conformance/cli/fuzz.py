@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from cycles_conformance.cli.options import could_not_run, target_of, target_options, verbose_option
+from cycles_conformance.cli.options import (
+    contracts_of,
+    could_not_run,
+    target_of,
+    target_options,
+    verbose_option,
+)
 from cycles_conformance.client import TargetLost
 from cycles_conformance.fuzzing.command import FuzzingError
 from cycles_conformance.fuzzing.command import fuzz as fuzz_target
@@ -38,9 +44,9 @@ def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **opti
     """
     if seed is None:
         seed = secrets.randbelow(2**32)
-    target = target_of(options)
+    target = target_of(options, contracts_of(options["spec"], options["admin_spec"]))
     try:
-        reach(target.client)
+        reach(target.runtime.client)
         code = fuzz_target(
             target, options["spec"], examples=max_examples, seed=seed, extra=arguments
         )
@@ -49,7 +55,6 @@ def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **opti
     except KeyboardInterrupt as error:
         raise could_not_run("interrupted") from error
     finally:
-        target.client.close()
-        target.plug.close()
+        target.close()
     click.echo(f"seed {seed}")
     sys.exit(code if code in (0, 1) else 2)

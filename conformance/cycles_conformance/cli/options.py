@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import click
 
 from cycles_conformance.client import Client, TargetLost
 from cycles_conformance.contract import Contract, ContractError
+from cycles_conformance.planes import ADMIN, RUNTIME, URL_OPTIONS
 from cycles_conformance.provision import Plug, ProvisioningError
 from cycles_conformance.provision.choose import plug_for
-from cycles_conformance.target import Target
+from cycles_conformance.target import Plane, Target
 
 Decorated = Callable[..., Any]
 
@@ -23,6 +24,12 @@ def target_options(function: Decorated) -> Decorated:
         function = option(function)
     return function
 
+
+admin_spec_option = click.option(
+    "--admin-spec",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The OpenAPI document of the admin plane, which is not bundled: for cases of that plane.",
+)
 
 _TARGET_OPTIONS = (
     click.option(
@@ -36,6 +43,7 @@ _TARGET_OPTIONS = (
         type=click.Path(dir_okay=False, path_type=Path),
         help="The OpenAPI document to hold answers against.  [default: the bundled contract]",
     ),
+    admin_spec_option,
     click.option(
         "--admin-key",
         envvar="CYCLES_ADMIN_KEY",
@@ -45,8 +53,8 @@ _TARGET_OPTIONS = (
     click.option(
         "--admin-url",
         envvar="CYCLES_ADMIN_URL",
-        help="Provision through the governance admin API at this base URL.  "
-        "[env: CYCLES_ADMIN_URL]",
+        help="Base URL of the governance admin API, before /v1: for cases of the admin plane, and "
+        "to provision through unless another way is given.  [env: CYCLES_ADMIN_URL]",
     ),
     click.option(
         "--redis-url",
@@ -98,12 +106,20 @@ class CouldNotRun(click.ClickException):
     exit_code = 2
 
 
-def contract_of(spec: Path | None) -> Contract:
-    """Raises click.ClickException (exit code 2) with one line."""
+def contracts_of(spec: Path | None, admin_spec: Path | None) -> dict[str, Contract]:
+    """The contracts by plane. Raises click.ClickException (exit code 2) with one line."""
     try:
-        return Contract.load(spec)
+        contracts = {RUNTIME: Contract.load(spec)}
+        if admin_spec is not None:
+            contracts[ADMIN] = Contract.load(admin_spec, ADMIN)
     except ContractError as error:
         raise could_not_run(str(error)) from error
+    return contracts
+
+
+def quoted(contracts: Mapping[str, Contract]) -> dict[str, Contract]:
+    """What the clauses of the cases quote: the bundled edition where there is one."""
+    return {**contracts, RUNTIME: Contract.load()}
 
 
 def plug_of(options: dict[str, Any]) -> Plug:
@@ -121,29 +137,30 @@ def plug_of(options: dict[str, Any]) -> Plug:
         raise could_not_run(str(error)) from error
 
 
-def target_of(options: dict[str, Any]) -> Target:
+def target_of(options: dict[str, Any], contracts: Mapping[str, Contract]) -> Target:
     """Raises click.ClickException (exit code 2)."""
-    url = options["url"]
-    if not url:
+    if not options["url"]:
         raise could_not_run("--url: give the base URL of the server under test")
-    if not url.lower().startswith(("http://", "https://")):
-        raise could_not_run(f"--url: {url!r} is not an http:// or https:// address")
     admin_key = options["admin_key"]
     if admin_key and not (admin_key.isascii() and admin_key.isprintable()):
         raise could_not_run("--admin-key: no text that a header can carry")
     features = frozenset({"admin_key"} if admin_key else set())
-    contract = contract_of(options["spec"])
+    urls = {RUNTIME: options["url"], ADMIN: options["admin_url"]}
+    planes = {
+        plane: Plane(_client(URL_OPTIONS[plane], urls[plane], options["timeout"]), contract)
+        for plane, contract in contracts.items()
+        if urls[plane]
+    }
+    return Target(planes=planes, plug=plug_of(options), admin_key=admin_key, features=features)
+
+
+def _client(option: str, url: str, timeout: float) -> Client:
+    if not url.lower().startswith(("http://", "https://")):
+        raise could_not_run(f"{option}: {url!r} is not an http:// or https:// address")
     try:
-        client = Client(url, timeout=options["timeout"])
+        return Client(url, timeout=timeout)
     except TargetLost as error:
         raise could_not_run(str(error)) from error
-    return Target(
-        client=client,
-        contract=contract,
-        plug=plug_of(options),
-        runtime_admin_key=admin_key,
-        features=features,
-    )
 
 
 def could_not_run(message: str) -> click.ClickException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ from rich.console import Console
 from cycles_conformance import probe, report, runner
 from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.cli.options import (
+    contracts_of,
     could_not_run,
     is_verbose,
+    quoted,
     target_of,
     target_options,
     verbose_option,
 )
 from cycles_conformance.client import TargetLost
+from cycles_conformance.contract import Contract
 from cycles_conformance.properties import PROPERTIES, Property
 from cycles_conformance.provision import ProvisioningError
 from cycles_conformance.report import console as shown
@@ -92,7 +95,8 @@ def run(
     itself failed in some case (the other cases are run all the same).
     """
     console = Console(highlight=False)
-    checks = chosen(cases, level, only)
+    contracts = contracts_of(options["spec"], options["admin_spec"])
+    checks = chosen(cases, quoted(contracts), level, only)
     if list_only:
         shown.listing(checks, console)
         return
@@ -103,7 +107,7 @@ def run(
             raise could_not_run(f"--report: {error}") from error
         if not path.parent.is_dir():
             raise could_not_run(f"--report: {path}: there is no folder {path.parent}")
-    target = target_of(options)
+    target = target_of(options, contracts)
     if throttle:
         target.features |= {LAST_FEATURE}
     if seed is None:
@@ -121,11 +125,13 @@ def run(
     sys.exit(exit_code(outcome))
 
 
-def chosen(folder: Path | None, level: Level, only: Sequence[str]) -> list[Any]:
+def chosen(
+    folder: Path | None, contracts: Mapping[str, Contract], level: Level, only: Sequence[str]
+) -> list[Any]:
     """The cases and property checks that the options name, in order. Raises
     click.ClickException (exit code 2)."""
     try:
-        collection = load(folder)
+        collection = load(folder, contracts)
     except CaseFileError as error:
         raise could_not_run(str(error)) from error
     checks: list[Any] = [*collection.cases, *(PROPERTIES if folder is None else ())]
@@ -163,7 +169,7 @@ def carried_out(
             runner.execute_case(target, check, result)
 
     try:
-        reach(target.client)
+        reach(target.runtime.client)
         probe.look(target)
         with shown.Live(len(checks), console) as live:
             return runner.run(
@@ -182,8 +188,7 @@ def carried_out(
         # Exit code 1 would be a verdict.
         raise could_not_run("interrupted") from error
     finally:
-        target.client.close()
-        target.plug.close()
+        target.close()
 
 
 def exit_code(outcome: RunResult) -> int:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from cycles_conformance.assertions.matching import SchemaCheck
 from cycles_conformance.casefiles.case import Case
 from cycles_conformance.casefiles.given import DEFAULT_UNIT
+from cycles_conformance.casefiles.templates import plane_of
 from cycles_conformance.client import Answer, TargetLost
 from cycles_conformance.failures import KitFailed, UnusableAnswer
 from cycles_conformance.provision import Prepared, ProvisioningError
@@ -62,13 +64,18 @@ class CaseContext:
     def values_of(self, step: Mapping[str, Any]) -> Values:
         return self.values(step.get("as", "tenant"))
 
-    def schema(self, name: str, value: Any) -> list[str]:
-        """What is wrong with a value by a schema of the contract. Raises CaseUnjudged when the
-        contract, another edition, has none of that name."""
-        try:
-            return self.target.contract.check_schema(name, value)
-        except KeyError:
-            raise CaseUnjudged(f"the contract has no schema {name}") from None
+    def schemas_of(self, step: Mapping[str, Any]) -> SchemaCheck:
+        """Holds a value against a schema of the contract that the step's plane has. Raises
+        CaseUnjudged when that contract, another edition, has none of the name."""
+        contract = self.target.planes[plane_of(step)].contract
+
+        def check(name: str, value: Any) -> list[str]:
+            try:
+                return contract.check_schema(name, value)
+            except KeyError:
+                raise CaseUnjudged(f"the contract has no schema {name}") from None
+
+        return check
 
     def keep(self, exchange: Exchange) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cycles_conformance.assertions.expectations import misfits, statuses_of, summary
-from cycles_conformance.casefiles.templates import template_of
+from cycles_conformance.casefiles.templates import operation_of
 from cycles_conformance.client import Answer
 from cycles_conformance.execution.context import CaseContext
 from cycles_conformance.results import Problem
@@ -41,9 +41,9 @@ def breaches(
     """What the contract itself forbids in an answer."""
     if "do" not in step:
         return []
-    contract = context.target.contract
-    operation = contract.operations[template_of(step)["operation"]]
-    found = contract.check_answer(
+    ref = operation_of(step["do"])
+    operation = context.target.operation(ref)
+    found = context.target.planes[ref.plane].contract.check_answer(
         operation, answer.status, answer.headers, answer.text, statuses_of(step)
     )
     return [Problem("MUST", f"contract: {text}", label, answer.exchange) for text in found]
@@ -62,4 +62,4 @@ def misfits_of(
     context: CaseContext, step: Mapping[str, Any], expectation: Mapping[str, Any], answer: Answer
 ) -> list[str]:
     values = context.values_of(step)
-    return misfits(expectation, answer, values, context.named, context.schema)
+    return misfits(expectation, answer, values, context.named, context.schemas_of(step))

@@ -53,7 +53,9 @@ def run_pages(context: CaseContext, step: Mapping[str, Any], label: str) -> None
         patterns.insert(0, {"$distinct": unique})
     values = context.values_of(step)
     for pattern in patterns:
-        problems += [f"rows {m}" for m in match(values.resolve(pattern), rows, context.schema)]
+        problems += [
+            f"rows {m}" for m in match(values.resolve(pattern), rows, context.schemas_of(request))
+        ]
     for saved, pointer in step.get("save", {}).items():
         try:
             context.known[saved] = at_pointer(rows, pointer)

@@ -64,7 +64,7 @@ def _miscounted(
 ) -> Iterator[Problem]:
     for outcome, count in zip(outcomes, counts, strict=True):
         pattern = context.values("tenant").resolve(outcome["count"])
-        if match(pattern, count, context.schema):
+        if match(pattern, count, context.schemas_of({})):
             kind = {name: value for name, value in outcome.items() if name != "count"}
             message = f"{count} of {total} answers are {shown(kind)}, expected {shown(pattern)}"
             yield context.problem(message, label, None)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cycles_conformance.casefiles.templates import template_of
+from cycles_conformance.casefiles.templates import operation_of, plane_of, template_of
 from cycles_conformance.client import Answer, path_of
 from cycles_conformance.execution.context import CaseContext
 from cycles_conformance.results import Exchange
@@ -39,7 +39,7 @@ def _send_once(context: CaseContext, step: Mapping[str, Any], label: str) -> Ans
     template = template_of(step)
     values = context.values_of(step)
     if "do" in step:
-        operation = context.target.contract.operations[template["operation"]]
+        operation = context.target.operation(operation_of(step["do"]))
         method = operation.method
         members = values.resolve({**template.get("path", {}), **step.get("path", {})})
         path = path_of(operation.path, members)
@@ -62,9 +62,8 @@ def _send_once(context: CaseContext, step: Mapping[str, Any], label: str) -> Ans
         if value is not None:
             headers[name] = str(value)
     query = values.resolve({**template.get("query", {}), **step.get("query", {})})
-    answer = context.target.client.send(
-        label, method, path, query=query, headers=headers, body=body
-    )
+    client = context.target.planes[plane_of(step)].client
+    answer = client.send(label, method, path, query=query, headers=headers, body=body)
     context.keep(answer.exchange if isinstance(answer, Answer) else answer)
     return answer
 
@@ -73,7 +72,7 @@ def _credentials(context: CaseContext, who: str) -> dict[str, str]:
     if who == "nobody":
         return {}
     if who == "admin":
-        return {ADMIN_KEY: context.target.runtime_admin_key or ""}
+        return {ADMIN_KEY: context.target.admin_key or ""}
     return {API_KEY: context.prepared.secrets[who]}
 
 

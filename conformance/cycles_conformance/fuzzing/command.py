@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cycles_conformance.casefiles.given import SHARED, UNITS
-from cycles_conformance.casefiles.templates import templates
+from cycles_conformance.casefiles.templates import operation_of, templates
 from cycles_conformance.client import Answer
 from cycles_conformance.failures import KitFailed
 from cycles_conformance.provision import Prepared
@@ -65,7 +65,7 @@ def fuzz(
         }
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "run", str(spec.resolve()),
-            "--url", target.client.url,
+            "--url", target.runtime.client.url,
             "--header", f"{API_KEY}: {prepared.secrets['tenant']}",
             "--max-examples", str(examples),
             "--seed", str(seed),
@@ -89,11 +89,11 @@ def fuzz(
 
 def _held(target: Target, prepared: Prepared) -> Iterator[str]:
     template = templates()["reserve"]
-    operation = target.contract.operations[template["operation"]]
+    operation = target.operation(operation_of("reserve"))
     for number in range(HELD):
         known = {"self": prepared.tenants["tenant"], "unit": UNITS[number % len(UNITS)]}
         body = Values(known, {}).resolve(template["body"]) | {"ttl_ms": 3_600_000}
-        answer = target.client.send(
+        answer = target.runtime.client.send(
             "reserve",
             operation.method,
             operation.path,

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from cycles_conformance.planes import operations_of_runtime
 from cycles_conformance.properties import crowd, replays, tenants, walk
 from cycles_conformance.properties.base import OPERATIONS, Property, given
 
-WALKED = OPERATIONS | {"decide", "getReservation"}
+WALKED = OPERATIONS | operations_of_runtime({"decide", "getReservation"})
 
 PROPERTIES: tuple[Property, ...] = (
     *(
@@ -87,7 +88,7 @@ PROPERTIES: tuple[Property, ...] = (
         why="Load on one tenant must never show in another's ledger, ids or answers.",
         given=given(*tenants.budgets(), tenants=tenants.TENANTS),
         check=tenants.check,
-        operations=OPERATIONS | {"getReservation"},
+        operations=OPERATIONS | operations_of_runtime({"getReservation"}),
     ),
 )
 

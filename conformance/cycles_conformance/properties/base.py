@@ -17,11 +17,12 @@ from cycles_conformance.client import Answer
 from cycles_conformance.execution.balances import read_balances
 from cycles_conformance.execution.context import CaseContext
 from cycles_conformance.execution.request import ask
+from cycles_conformance.planes import RUNTIME, OperationRef, operations_of_runtime
 from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
 from cycles_conformance.results import CaseResult, Level
 from cycles_conformance.target import Target
 
-OPERATIONS = frozenset(
+OPERATIONS = operations_of_runtime(
     {"createReservation", "commitReservation", "releaseReservation", "extendReservation"}
     | {"createEvent", "getBalances"}
 )
@@ -37,7 +38,8 @@ class Property:
     why: str
     given: Given
     check: Callable[[Session, Random], None]
-    operations: frozenset[str] = OPERATIONS
+    operations: frozenset[OperationRef] = OPERATIONS
+    planes: frozenset[str] = frozenset({RUNTIME})
     area: str = "properties"
     requires: tuple[str, ...] = ()
 
@@ -55,6 +57,7 @@ class Property:
             variables={},
             steps=(),
             operations=self.operations,
+            planes=self.planes,
         )
         prepared = target.prepare(self.given)
         context = CaseContext(target, case, prepared, result)

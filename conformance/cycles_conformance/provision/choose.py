@@ -23,22 +23,22 @@ def plug_for(
 ) -> Plug:
     """The plug for the one way that is given; an empty text counts as not given.
 
-    ``admin_key`` belongs to ``admin_url`` and chooses nothing by itself: a run has other uses for
-    it. ``timeout`` (seconds) is for the admin API, ``command_timeout`` for each action of a
-    command. Raises ProvisioningError unless exactly one way is given, and what the plug raises.
+    ``admin_url`` and ``admin_key`` have other uses in a run: the URL chooses only where no other
+    way is given, the key nothing by itself. ``timeout`` (seconds) is for the admin API,
+    ``command_timeout`` for each action of a command. Raises ProvisioningError unless exactly one
+    way is given, and what the plug raises.
     """
-    given = [
-        way
-        for way, value in zip(WAYS, (admin_url, redis_url, command, fixtures), strict=True)
-        if value
-    ]
+    values = (admin_url, redis_url, command, fixtures)
+    given = [way for way, value in zip(WAYS, values, strict=True) if value]
     ways = ", ".join(WAYS[:-1]) + " or " + WAYS[-1]
     if not given:
         raise ProvisioningError(f"nothing says how tenants come into being: give {ways}")
+    if len(given) > 1 and given[0] == WAYS[0]:
+        del given[0]
     if len(given) > 1:
         raise ProvisioningError(f"give only one of {ways}, not {' and '.join(given)}")
     # Only the plug that is used is loaded: one of them needs an extra.
-    if admin_url:
+    if admin_url and given == [WAYS[0]]:
         from cycles_conformance.provision.admin import AdminPlug
 
         if not admin_key:
