@@ -20,7 +20,7 @@ def look(target: Target) -> None:
     """Note in the target which optional operations and features are not there. Without a tenant
     to ask with, everything counts as offered. Raises ProvisioningError, TargetLost."""
     features = set(target.features)
-    if target.plug.lacks(SHARED):
+    if target.provisioner.lacks(SHARED):
         return
     prepared = target.prepare(SHARED)
     values = {"tenant": prepared.tenants["tenant"], "self": prepared.tenants["tenant"]}

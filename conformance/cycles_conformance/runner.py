@@ -17,7 +17,7 @@ from cycles_conformance.execution.context import CaseContext, CaseEnded, CaseUnj
 from cycles_conformance.execution.steps import run_steps
 from cycles_conformance.failures import KitFailed, UnusableAnswer, described
 from cycles_conformance.planes import URL_OPTIONS, OperationRef
-from cycles_conformance.provision import Given, ProvisioningError
+from cycles_conformance.provisioners import Given, ProvisioningError
 from cycles_conformance.results import CaseResult, KitFailure, Level, Problem, RunResult
 from cycles_conformance.target import LAST_FEATURE, Target
 
@@ -66,7 +66,7 @@ def run(
         kit_version=__version__,
         level=level,
         seed=seed,
-        provisioning=target.plug.name,
+        provisioning=target.provisioner.name,
         started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=0.0,
         not_offered={ref.operation_id: why for ref, why in target.not_offered.items()},
@@ -150,7 +150,7 @@ def _why_not(target: Target, check: Check) -> str:
             return {
                 "admin_key": "no X-Admin-API-Key for the runtime plane was given",
                 "evidence": "the server sends no evidence references",
-                "throttle": "--no-throttle was given",
+                "rate_limit": "--no-rate-limit was given",
             }[feature]
     for plane in sorted(check.planes - target.planes.keys()):
         return f"no URL of the {plane} plane was given ({URL_OPTIONS[plane]})"
@@ -159,7 +159,7 @@ def _why_not(target: Target, check: Check) -> str:
             return f"the server does not offer {ref.operation_id}"
         if ref.operation_id not in target.planes[ref.plane].contract.operations:
             return f"the contract has no operation {ref.operation_id}"
-    return target.plug.lacks(check.given) or ""
+    return target.provisioner.lacks(check.given) or ""
 
 
 def _result(check: Check, reason: str) -> CaseResult:

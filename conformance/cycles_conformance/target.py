@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from cycles_conformance.client import Answer, Client, TargetLost
 from cycles_conformance.contract import Contract, Operation
 from cycles_conformance.planes import RUNTIME, OperationRef
-from cycles_conformance.provision import Given, Plug, Prepared
+from cycles_conformance.provisioners import Given, Prepared, Provisioner
 
 API_KEY = "X-Cycles-API-Key"
 ADMIN_KEY = "X-Admin-API-Key"
-LAST_FEATURE = "throttle"
+LAST_FEATURE = "rate_limit"
 """Cases that use up a rate limit run when all others are done, one after the other."""
 
 
@@ -31,7 +31,7 @@ class Target:
 
     planes: Mapping[str, Plane]
     """Those that a URL was given for, by name; the runtime is always there."""
-    plug: Plug
+    provisioner: Provisioner
     admin_key: str | None = None
     """Secret for ``X-Admin-API-Key``, on every plane."""
     features: frozenset[str] = frozenset()
@@ -50,15 +50,15 @@ class Target:
     def close(self) -> None:
         for plane in self.planes.values():
             plane.client.close()
-        self.plug.close()
+        self.provisioner.close()
 
     def prepare(self, given: Given) -> Prepared:
         """What a case needs, made now; the shared tenant only once. Raises ProvisioningError."""
         if not given.shared:
-            return self.plug.prepare(given)
+            return self.provisioner.prepare(given)
         with self._lock:
             if self._shared is None:
-                self._shared = self.plug.prepare(given)
+                self._shared = self.provisioner.prepare(given)
             return self._shared
 
 

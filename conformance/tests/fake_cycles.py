@@ -1,4 +1,4 @@
-"""A small Cycles server with answers of the test's choosing, and a plug that makes nothing."""
+"""A small Cycles server with answers of the test's choosing; a provisioner that makes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cycles_conformance.casefiles.loading import load
 from cycles_conformance.client import Client
 from cycles_conformance.contract import Contract
 from cycles_conformance.planes import RUNTIME
-from cycles_conformance.provision import Change, Given, Prepared, ProvisioningError
+from cycles_conformance.provisioners import Change, Given, Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult
 from cycles_conformance.target import Plane, Target
 
@@ -193,7 +193,7 @@ def serving(script: Script) -> Iterator[FakeServer]:
 
 
 @dataclass
-class FakePlug:
+class FakeProvisioner:
     """Says that all was made, and notes the changes asked for."""
 
     name: str = "fake"
@@ -207,8 +207,8 @@ class FakePlug:
         if self.failure:
             raise ProvisioningError(self.failure)
         return Prepared(
-            tenants={wish.name: f"t-{wish.name}" for wish in given.tenants},
-            secrets={wish.name: f"secret-{wish.name}" for wish in given.keys},
+            tenants={spec.name: f"t-{spec.name}" for spec in given.tenants},
+            secrets={spec.name: f"secret-{spec.name}" for spec in given.keys},
         )
 
     def change(self, prepared: Prepared, change: Change) -> None:
@@ -255,11 +255,11 @@ def collected(folder: Path, steps: str, **kwargs: Any) -> Collection:
 
 
 def outcome(
-    collection: Collection, url: str, plug: FakePlug | None = None, **options: Any
+    collection: Collection, url: str, provisioner: FakeProvisioner | None = None, **options: Any
 ) -> CaseResult:
     """What came of the one case of a collection."""
     planes = {RUNTIME: Plane(Client(url, timeout=5), CONTRACT)}
-    target = Target(planes=planes, plug=plug or FakePlug(), **options)
+    target = Target(planes=planes, provisioner=provisioner or FakeProvisioner(), **options)
     try:
         run = runner.run(
             target,

@@ -61,7 +61,7 @@ def _no_target_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fixtures(tmp_path: Path) -> Path:
-    """A pool with the shared tenant alone: the simplest way to have a plug."""
+    """A pool with the shared tenant alone: the simplest way to have a provisioner."""
     budgets = [{"unit": unit, "allocated": 10**15} for unit in UNITS]
     tenant = {"id": "t-1", "shared": True, "keys": [{"secret": "s3cret"}], "budgets": budgets}
     path = tmp_path / "pool.json"
@@ -394,7 +394,7 @@ def test_a_user_who_has_seen_enough(tmp_path: Path, fixtures: Path) -> None:
 
 # -- provisioning ---------------------------------------------------------------------------------
 
-PLUG = """
+PROVISIONER = """
 import json, sys
 
 request = json.load(sys.stdin)
@@ -402,17 +402,17 @@ if request["action"] == "capabilities":
     print('{"lacks": []}')
 elif request.get("shared") or "broken" not in sys.argv:
     print(json.dumps({
-        "tenants": {wish["name"]: wish["name"] for wish in request["tenants"]},
-        "secrets": {wish["name"]: wish["name"] for wish in request["keys"]},
+        "tenants": {spec["name"]: spec["name"] for spec in request["tenants"]},
+        "secrets": {spec["name"]: spec["name"] for spec in request["keys"]},
     }))
 else:
     sys.exit("the database is full")
 """
 
 
-def command_plug(folder: Path, *arguments: str) -> str:
-    path = folder / "plug.py"
-    path.write_text(PLUG)
+def command_provisioner(folder: Path, *arguments: str) -> str:
+    path = folder / "provisioner.py"
+    path.write_text(PROVISIONER)
     return " ".join([sys.executable, str(path), *arguments])
 
 
@@ -420,8 +420,8 @@ def test_provisioning_that_fails(tmp_path: Path) -> None:
     cases = case_file(tmp_path / "cases", "- do: reserve")
     with serving(constantly(granted())) as server:
         options = ["run", "--url", server.url, "--cases", cases, "--provision-command"]
-        fine = cli(*options, command_plug(tmp_path))
-        broken = cli(*options, command_plug(tmp_path, "broken"))
+        fine = cli(*options, command_provisioner(tmp_path))
+        broken = cli(*options, command_provisioner(tmp_path, "broken"))
         dead = cli(*options, f"{sys.executable} -c 'raise SystemExit(3)'")
         missing = cli(*options, "/no/such/command")
     assert fine.exit_code == 0
@@ -485,6 +485,21 @@ def test_options_that_click_refuses(run: Run, arguments: list[str]) -> None:
     result = run("http://127.0.0.1:1", *arguments)
     assert result.exit_code == 2
     assert "Usage: " in result.output
+
+
+@pytest.mark.parametrize("option", ["--no-rate-limit", "--no-throttle"])
+def test_cases_that_use_up_the_rate_limit_can_be_left_out(
+    tmp_path: Path, fixtures: Path, option: str
+) -> None:
+    head = "requires: [rate_limit]\ngiven: shared"
+    cases = case_file(tmp_path / "cases", "- do: reserve", head=head)
+    with serving(constantly(granted())) as server:
+        options = ["run", "--url", server.url, "--cases", cases, "--fixtures", fixtures]
+        assert cli(*options).exit_code == 0
+        result = cli(*options, option)
+    assert result.exit_code == 2
+    assert "--no-rate-limit was given" in result.output
+    assert "--throttle" not in cli("run", "--help").output
 
 
 def test_a_report_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
@@ -582,7 +597,7 @@ def test_a_proxy_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_list(run: Run, tmp_path: Path) -> None:
-    # Neither a server nor a plug is asked for anything.
+    # Neither a server nor a provisioner is asked for anything.
     result = run("http://127.0.0.1:1", "--list")
     assert result.exit_code == 0
     assert result.output.split("\t")[:3] == ["the-case", "MUST", "tests"]

@@ -127,8 +127,12 @@ def test_the_other_cases_go_on_and_a_real_failure_is_shown(run: Run, tmp_path: P
 
 
 def test_a_mistake_in_a_step_that_asks_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cycles_conformance.provision.fixed.FixedPlug.change", planted)
-    monkeypatch.setattr("cycles_conformance.provision.fixed.FixedPlug.lacks", lambda *_: None)
+    monkeypatch.setattr(
+        "cycles_conformance.provisioners.fixtures.FixturesProvisioner.change", planted
+    )
+    monkeypatch.setattr(
+        "cycles_conformance.provisioners.fixtures.FixturesProvisioner.lacks", lambda *_: None
+    )
     result = run(steps="- do: reserve\n- provision: {freeze: ''}")
     assert result.exit_code == 2
     assert f"the kit failed: the-case step 2 (provision): {PLANTED}" in lines(result)

@@ -16,7 +16,15 @@ from cycles_conformance.failures import UnusableAnswer
 from cycles_conformance.planes import operations_of_runtime
 from cycles_conformance.properties import PROPERTIES
 from cycles_conformance.properties.base import Books, charged_of
-from cycles_conformance.properties.walk import CAPPED, LARGE, OVERDRAWN, Ground, Ledger, State, Walk
+from cycles_conformance.properties.walk import (
+    CAPPED,
+    LARGE,
+    OVERDRAWN,
+    Ledger,
+    Scenario,
+    State,
+    Walk,
+)
 from cycles_conformance.results import Exchange
 from fake_cycles import CONTRACT
 
@@ -81,9 +89,9 @@ def test_what_an_answer_says_it_charged() -> None:
 
 
 def walk(overdraft_limit: int = 0) -> Walk:
-    ground = Ground({"": 0}, ({},), (1,), ("REJECT",), overdraft_limit=overdraft_limit)
+    scenario = Scenario({"": 0}, ({},), (1,), ("REJECT",), overdraft_limit=overdraft_limit)
     no_session: Any = None
-    return Walk(ground, no_session, Random(1))
+    return Walk(scenario, no_session, Random(1))
 
 
 def state(remaining: int, reserved: int = 0, debt: int = 0, over: bool = False) -> State:
@@ -221,13 +229,13 @@ def test_properties_are_fit_to_run() -> None:
         assert {budget.tenant for budget in check.given.budgets} == tenants, check.id
 
 
-@pytest.mark.parametrize("ground", [CAPPED, OVERDRAWN, LARGE])
-def test_grounds_stay_within_int64(ground: Ground) -> None:
-    for budget in ground.budgets():
+@pytest.mark.parametrize("scenario", [CAPPED, OVERDRAWN, LARGE])
+def test_scenarios_stay_within_int64(scenario: Scenario) -> None:
+    for budget in scenario.budgets():
         assert 0 <= budget.allocated < 2**63
-        assert budget.overdraft_limit == ground.overdraft_limit
+        assert budget.overdraft_limit == scenario.overdraft_limit
     policies = set(CONTRACT.enum("CommitOveragePolicy"))
-    assert set(ground.policies) <= policies
+    assert set(scenario.policies) <= policies
     # Debt is only foretold where there is one scope: with more, concurrent limits would differ.
-    if ground.overdraft_limit:
-        assert list(ground.allocated) == [""]
+    if scenario.overdraft_limit:
+        assert list(scenario.allocated) == [""]

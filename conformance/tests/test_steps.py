@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cycles_conformance.planes import OperationRef
-from cycles_conformance.provision import Change
+from cycles_conformance.provisioners import Change
 from cycles_conformance.results import CaseResult
 from fake_cycles import (
     CLOSED,
     TENANT,
     TRACE_ID,
-    FakePlug,
+    FakeProvisioner,
     FakeServer,
     Reply,
     Request,
@@ -255,22 +255,22 @@ def test_a_case_that_needs_what_may_be_left_out_is_not_run(play: Play) -> None:
     assert result.reason == "the server does not tell /expires_at_ms, which is optional there"
 
 
-# -- a server that throttles, and a connection that breaks ----------------------------------------
+# -- a server with a rate limit, and a connection that breaks -----------------------------------
 
-THROTTLED = reply(
+RATE_LIMITED = reply(
     429,
     {"error": "LIMIT_EXCEEDED", "message": "no", "request_id": "r-1", "trace_id": TRACE_ID},
     retry_after="0",
 )
 
 
-def test_a_throttled_request_is_sent_again(play: Play) -> None:
-    result, server = play("- {do: reserve}", *(3 * [THROTTLED]), granted())
+def test_a_rate_limited_request_is_sent_again(play: Play) -> None:
+    result, server = play("- {do: reserve}", *(3 * [RATE_LIMITED]), granted())
     assert result.verdict == "passed"
     assert len(server.requests) == 4
 
 
-def test_throttled_requests_at_the_same_time_are_sent_again(play: Play) -> None:
+def test_rate_limited_requests_at_the_same_time_are_sent_again(play: Play) -> None:
     result, server = play(
         """
 - parallel:
@@ -278,15 +278,15 @@ def test_throttled_requests_at_the_same_time_are_sent_again(play: Play) -> None:
   outcomes:
     - {status: 200, count: 3}
 """,
-        *(4 * [THROTTLED]),
+        *(4 * [RATE_LIMITED]),
         granted(),
     )
     assert result.verdict == "passed"
     assert len(server.requests) == 7
 
 
-def test_a_throttled_request_is_not_sent_again_where_that_is_the_matter(play: Play) -> None:
-    result, server = play("- {do: jwks, expect: {status: [404, 429]}}", THROTTLED)
+def test_a_rate_limited_request_is_not_sent_again_where_that_is_the_matter(play: Play) -> None:
+    result, server = play("- {do: jwks, expect: {status: [404, 429]}}", RATE_LIMITED)
     assert result.verdict == "passed"
     assert len(server.requests) == 1
 
@@ -707,7 +707,7 @@ def test_the_ledgers_of_two_tenants(play: Play) -> None:
 
 
 def test_changes(play: Play) -> None:
-    plug = FakePlug()
+    provisioner = FakeProvisioner()
     result, _ = play(
         """
 - provision: {freeze: "agent:a"}
@@ -718,12 +718,12 @@ def test_changes(play: Play) -> None:
 - {wait: 0.001}
 """,
         granted(),
-        plug=plug,
+        provisioner=provisioner,
         head="""vars: {unit: CREDITS}
 given: {tenants: {tenant: {}, other: {}}, keys: {reader: {}}}""",
     )
     assert result.verdict == "passed"
-    assert plug.changes == [
+    assert provisioner.changes == [
         Change("freeze", scope="agent:a", unit="CREDITS"),
         Change("unfreeze", tenant="other", scope=f"agent:{TENANT}", unit="TOKENS"),
         Change("fund", unit="CREDITS", amount=5),
@@ -733,7 +733,9 @@ given: {tenants: {tenant: {}, other: {}}, keys: {reader: {}}}""",
 
 
 def test_provisioning_that_fails(play: Play) -> None:
-    result, server = play("- do: reserve", granted(), plug=FakePlug(failure="no database"))
+    result, server = play(
+        "- do: reserve", granted(), provisioner=FakeProvisioner(failure="no database")
+    )
     assert (result.verdict, result.setup_failed) == ("not run", True)
     assert result.reason == "setup failed: no database"
     assert result.problems == []

@@ -10,7 +10,7 @@ from cycles_conformance.client import Answer
 from cycles_conformance.values import Values, without
 
 
-def misfits(
+def mismatches(
     expectation: Mapping[str, Any],
     answer: Answer,
     values: Values,

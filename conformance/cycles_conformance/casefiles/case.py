@@ -8,7 +8,7 @@ from typing import Any
 
 from cycles_conformance.casefiles.clauses import Clause
 from cycles_conformance.planes import OperationRef
-from cycles_conformance.provision import Given
+from cycles_conformance.provisioners import Given
 from cycles_conformance.results import Level
 
 KINDS: dict[str, frozenset[str]] = {

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from cycles_conformance.casefiles.case import all_steps
-from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
+from cycles_conformance.provisioners import BudgetSpec, Given, KeySpec, TenantSpec
 
 UNITS = ("USD_MICROCENTS", "TOKENS", "CREDITS", "RISK_POINTS")
 DEFAULT_UNIT = "TOKENS"
 DEFAULT_ALLOCATED = 10**9
 SHARED = Given(
-    (TenantWish("tenant"),),
-    (KeyWish("tenant", "tenant"),),
-    tuple(BudgetWish("tenant", "", unit, 10**15) for unit in UNITS),
+    (TenantSpec("tenant"),),
+    (KeySpec("tenant", "tenant"),),
+    tuple(BudgetSpec("tenant", "", unit, 10**15) for unit in UNITS),
     shared=True,
 )
 """``given: shared``"""
@@ -27,18 +27,18 @@ def given_of(given: Any, unit: str, steps: tuple[Mapping[str, Any], ...]) -> Giv
     for name, settings in given.get("tenants", {"tenant": {}}).items():
         rest = {k: v for k, v in settings.items() if k not in ("status", "record")}
         tenants.append(
-            TenantWish(
+            TenantSpec(
                 name,
                 status=settings.get("status", "ACTIVE"),
                 settings=rest,
                 record=settings.get("record", True),
             )
         )
-    keys = [KeyWish(tenant.name, tenant.name) for tenant in tenants]
+    keys = [KeySpec(tenant.name, tenant.name) for tenant in tenants]
     for name, key in given.get("keys", {}).items():
         permissions, scope_filter = key.get("permissions"), key.get("scope_filter")
         keys.append(
-            KeyWish(
+            KeySpec(
                 name,
                 key.get("tenant", "tenant"),
                 permissions=None if permissions is None else tuple(permissions),
@@ -48,7 +48,7 @@ def given_of(given: Any, unit: str, steps: tuple[Mapping[str, Any], ...]) -> Giv
             )
         )
     budgets = tuple(
-        BudgetWish(
+        BudgetSpec(
             tenant=budget.get("tenant", "tenant"),
             scope=budget.get("scope", ""),
             unit=budget.get("unit", unit).replace("${unit}", unit),

@@ -18,7 +18,7 @@ from cycles_conformance.cli.options import (
 from cycles_conformance.client import TargetLost
 from cycles_conformance.fuzzing.command import FuzzingError
 from cycles_conformance.fuzzing.command import fuzz as fuzz_target
-from cycles_conformance.provision import ProvisioningError
+from cycles_conformance.provisioners import ProvisioningError
 from cycles_conformance.target import reach
 
 

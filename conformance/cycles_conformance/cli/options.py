@@ -11,8 +11,8 @@ import click
 from cycles_conformance.client import Client, TargetLost
 from cycles_conformance.contract import Contract, ContractError
 from cycles_conformance.planes import ADMIN, RUNTIME, URL_OPTIONS
-from cycles_conformance.provision import Plug, ProvisioningError
-from cycles_conformance.provision.choose import plug_for
+from cycles_conformance.provisioners import Provisioner, ProvisioningError
+from cycles_conformance.provisioners.choose import provisioner_for
 from cycles_conformance.target import Plane, Target
 
 Decorated = Callable[..., Any]
@@ -122,10 +122,10 @@ def quoted(contracts: Mapping[str, Contract]) -> dict[str, Contract]:
     return {**contracts, RUNTIME: Contract.load()}
 
 
-def plug_of(options: dict[str, Any]) -> Plug:
-    """The one plug that the options name. Raises click.ClickException (exit code 2)."""
+def provisioner_of(options: dict[str, Any]) -> Provisioner:
+    """The one provisioner that the options name. Raises click.ClickException (exit code 2)."""
     try:
-        return plug_for(
+        return provisioner_for(
             admin_url=options["admin_url"],
             admin_key=options["admin_key"],
             redis_url=options["redis_url"],
@@ -151,7 +151,9 @@ def target_of(options: dict[str, Any], contracts: Mapping[str, Contract]) -> Tar
         for plane, contract in contracts.items()
         if urls[plane]
     }
-    return Target(planes=planes, plug=plug_of(options), admin_key=admin_key, features=features)
+    return Target(
+        planes=planes, provisioner=provisioner_of(options), admin_key=admin_key, features=features
+    )
 
 
 def _client(option: str, url: str, timeout: float) -> Client:

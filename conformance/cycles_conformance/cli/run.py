@@ -26,7 +26,7 @@ from cycles_conformance.cli.options import (
 from cycles_conformance.client import TargetLost
 from cycles_conformance.contract import Contract
 from cycles_conformance.properties import PROPERTIES, Property
-from cycles_conformance.provision import ProvisioningError
+from cycles_conformance.provisioners import ProvisioningError
 from cycles_conformance.report import console as shown
 from cycles_conformance.results import LEVELS, CaseResult, Level, RunResult
 from cycles_conformance.target import LAST_FEATURE, Target, reach
@@ -71,12 +71,13 @@ from cycles_conformance.target import LAST_FEATURE, Target, reach
     help="How many cases run at the same time.",
 )
 @click.option(
-    "--throttle/--no-throttle",
+    "--rate-limit/--no-rate-limit",
     default=True,
     show_default=True,
     help="At the end, run the cases that use up the rate limit of the public operations.",
 )
 @verbose_option
+@click.option("--throttle/--no-throttle", default=True, hidden=True)  # its older name
 def run(
     level: Level,
     only: Sequence[str],
@@ -86,6 +87,7 @@ def run(
     fail_fast: bool,
     seed: int | None,
     jobs: int,
+    rate_limit: bool,
     throttle: bool,
     **options: Any,
 ) -> None:
@@ -108,7 +110,7 @@ def run(
         if not path.parent.is_dir():
             raise could_not_run(f"--report: {path}: there is no folder {path.parent}")
     target = target_of(options, contracts)
-    if throttle:
+    if rate_limit and throttle:
         target.features |= {LAST_FEATURE}
     if seed is None:
         seed = secrets.randbelow(2**32)

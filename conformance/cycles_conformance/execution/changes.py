@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cycles_conformance.execution.context import CaseContext
-from cycles_conformance.provision import Change
+from cycles_conformance.provisioners import Change
 
 
 def run_change(context: CaseContext, step: Mapping[str, Any]) -> None:
     """Raises ProvisioningError."""
-    context.target.plug.change(context.prepared, _change(context, step["provision"]))
+    context.target.provisioner.change(context.prepared, _change(context, step["provision"]))
 
 
 def _change(context: CaseContext, change: Mapping[str, Any]) -> Change:

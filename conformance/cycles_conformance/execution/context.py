@@ -13,7 +13,7 @@ from cycles_conformance.casefiles.given import DEFAULT_UNIT
 from cycles_conformance.casefiles.templates import plane_of
 from cycles_conformance.client import Answer, TargetLost
 from cycles_conformance.failures import KitFailed, UnusableAnswer
-from cycles_conformance.provision import Prepared, ProvisioningError
+from cycles_conformance.provisioners import Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult, Exchange, Problem
 from cycles_conformance.target import Target
 from cycles_conformance.values import UnknownValue, Values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cycles_conformance.assertions.expectations import misfits, statuses_of, summary
+from cycles_conformance.assertions.expectations import mismatches, statuses_of, summary
 from cycles_conformance.casefiles.templates import operation_of
 from cycles_conformance.client import Answer
 from cycles_conformance.execution.context import CaseContext
@@ -30,7 +30,7 @@ def judged(
         expectation = step.get("expect", {"status": "2xx"})
         problems += [
             context.problem(message, label, answer)
-            for message in misfits_of(context, step, expectation, answer)
+            for message in mismatches_of(context, step, expectation, answer)
         ]
     return problems + breaches(context, step, answer, label)
 
@@ -54,12 +54,12 @@ def reading_of(
 ) -> Mapping[str, Any] | None:
     """The first of the step's readings that the answer fits."""
     readings: list[Mapping[str, Any]] = step.get("readings", [])
-    fitting = (one for one in readings if not misfits_of(context, step, one, answer))
+    fitting = (one for one in readings if not mismatches_of(context, step, one, answer))
     return next(fitting, None)
 
 
-def misfits_of(
+def mismatches_of(
     context: CaseContext, step: Mapping[str, Any], expectation: Mapping[str, Any], answer: Answer
 ) -> list[str]:
     values = context.values_of(step)
-    return misfits(expectation, answer, values, context.named, context.schemas_of(step))
+    return mismatches(expectation, answer, values, context.named, context.schemas_of(step))

@@ -16,7 +16,7 @@ from cycles_conformance.casefiles.given import SHARED, UNITS
 from cycles_conformance.casefiles.templates import operation_of, templates
 from cycles_conformance.client import Answer
 from cycles_conformance.failures import KitFailed
-from cycles_conformance.provision import Prepared
+from cycles_conformance.provisioners import Prepared
 from cycles_conformance.target import API_KEY, Target
 from cycles_conformance.values import Values
 
@@ -41,7 +41,7 @@ def fuzz(
     Raises ProvisioningError, TargetLost, FuzzingError, and KitFailed when a hook failed, which
     Schemathesis takes for a finding.
     """
-    if reason := target.plug.lacks(SHARED):
+    if reason := target.provisioner.lacks(SHARED):
         raise FuzzingError(f"fuzzing needs a tenant with budgets: {reason}")
     prepared = target.prepare(SHARED)
     reservations = list(_held(target, prepared))

@@ -48,16 +48,16 @@ PROPERTIES: tuple[Property, ...] = (
             level="MUST",
             clauses=clauses,
             why=why,
-            given=given(*ground.budgets()),
-            check=partial(walk.check, ground),
+            given=given(*scenario.budgets()),
+            check=partial(walk.check, scenario),
             operations=WALKED,
         )
-        for name, ground, clauses, why in (
+        for name, scenario, clauses, why in (
             (
                 "capped",
                 walk.CAPPED,
                 ("reserve.all-or-nothing", "overage.available-capped", "balances.invariant"),
-                "Each deed must move each balance by just what it says.",
+                "Each action must move each balance by just what it says.",
             ),
             (
                 "overdrawn",

@@ -18,7 +18,7 @@ from cycles_conformance.execution.balances import read_balances
 from cycles_conformance.execution.context import CaseContext
 from cycles_conformance.execution.request import ask
 from cycles_conformance.planes import RUNTIME, OperationRef, operations_of_runtime
-from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
+from cycles_conformance.provisioners import BudgetSpec, Given, KeySpec, TenantSpec
 from cycles_conformance.results import CaseResult, Level
 from cycles_conformance.target import Target
 
@@ -67,10 +67,10 @@ class Property:
             self.check(session, Random(f"{seed} {self.id}"))  # noqa: S311
 
 
-def given(*budgets: BudgetWish, tenants: Sequence[str] = ("tenant",)) -> Given:
+def given(*budgets: BudgetSpec, tenants: Sequence[str] = ("tenant",)) -> Given:
     return Given(
-        tuple(TenantWish(name) for name in tenants),
-        tuple(KeyWish(name, name) for name in tenants),
+        tuple(TenantSpec(name) for name in tenants),
+        tuple(KeySpec(name, name) for name in tenants),
         budgets,
     )
 

@@ -1,4 +1,4 @@
-"""The same request several times at once: one deed, one answer for all."""
+"""The same request several times at once: one action, one answer for all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from cycles_conformance.assertions.matching import same, shown
 from cycles_conformance.client import Answer
 from cycles_conformance.properties.base import Books, Session, charged_of
-from cycles_conformance.provision import BudgetWish
+from cycles_conformance.provisioners import BudgetSpec
 from cycles_conformance.values import without
 
 COPIES = 6
@@ -19,9 +19,9 @@ SUBJECT = {"workspace": "w", "agent": "a"}
 FRESH = ["/remaining_ttl_ms"]
 
 
-def budgets() -> tuple[BudgetWish, ...]:
+def budgets() -> tuple[BudgetSpec, ...]:
     return tuple(
-        BudgetWish("tenant", scope, "TOKENS", allocated) for scope, allocated in ALLOCATED.items()
+        BudgetSpec("tenant", scope, "TOKENS", allocated) for scope, allocated in ALLOCATED.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""Which tenants of a pool FixedPlug hands out, and what it says about files that are none."""
+"""Which tenants of a pool are handed out, and what is said about files that are none."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 
 import pytest
 import yaml
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
+    KeySpec,
     Prepared,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision.fixed import FixedPlug
+from cycles_conformance.provisioners.fixtures import FixturesProvisioner
 
-Pool = Callable[..., FixedPlug]
+Pool = Callable[..., FixturesProvisioner]
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
-    def make(*tenants: dict[str, Any]) -> FixedPlug:
+    def make(*tenants: dict[str, Any]) -> FixturesProvisioner:
         file = tmp_path / "fixtures.yaml"
         file.write_text(yaml.safe_dump({"tenants": list(tenants)}))
-        return FixedPlug(file)
+        return FixturesProvisioner(file)
 
     return make
 
@@ -44,12 +44,12 @@ def entry(tenant_id: str, *budgets: dict[str, Any], **rest: Any) -> dict[str, An
     }
 
 
-def given(*budgets: BudgetWish, keys: tuple[KeyWish, ...] = (), **rest: Any) -> Given:
+def given(*budgets: BudgetSpec, keys: tuple[KeySpec, ...] = (), **rest: Any) -> Given:
     changes, shared = rest.pop("changes", ()), rest.pop("shared", False)
     return Given(
-        (TenantWish("tenant", **rest),),
-        (KeyWish("tenant", "tenant"), *keys),
-        budgets or (BudgetWish("tenant", "", "TOKENS", 1000),),
+        (TenantSpec("tenant", **rest),),
+        (KeySpec("tenant", "tenant"), *keys),
+        budgets or (BudgetSpec("tenant", "", "TOKENS", 1000),),
         changes,
         shared,
     )
@@ -67,95 +67,95 @@ def failure_of(act: Callable[[], object]) -> str:
 
 
 def test_an_entry_is_used_once(pool: Pool) -> None:
-    plug = pool(entry("one"), entry("two"))
-    found = [plug.prepare(given()), plug.prepare(given())]
+    provisioner = pool(entry("one"), entry("two"))
+    found = [provisioner.prepare(given()), provisioner.prepare(given())]
     assert found[0] == Prepared({"tenant": "one"}, {"tenant": "one-0"})
     assert found[1].tenants == {"tenant": "two"}
     says = "the fixtures have no unused tenant with TOKENS 1000"
-    assert plug.lacks(given()) == says
-    assert failure_of(lambda: plug.prepare(given())) == says
+    assert provisioner.lacks(given()) == says
+    assert failure_of(lambda: provisioner.prepare(given())) == says
 
 
 def test_what_lacks_has_found_is_kept_for_its_case(pool: Pool) -> None:
-    plug = pool(entry("one"), entry("two"))
+    provisioner = pool(entry("one"), entry("two"))
     first, second = given(), given()
-    assert plug.lacks(first) is None
-    assert plug.lacks(first) is None
-    assert plug.lacks(second) is None
-    assert plug.lacks(given()) is not None
-    assert plug.prepare(second).tenants == {"tenant": "two"}
-    assert plug.prepare(first).tenants == {"tenant": "one"}
+    assert provisioner.lacks(first) is None
+    assert provisioner.lacks(first) is None
+    assert provisioner.lacks(second) is None
+    assert provisioner.lacks(given()) is not None
+    assert provisioner.prepare(second).tenants == {"tenant": "two"}
+    assert provisioner.prepare(first).tenants == {"tenant": "one"}
 
 
 def test_a_shared_entry_serves_all_shared_cases_and_no_others(pool: Pool) -> None:
-    plug = pool(entry("all", shared=True))
-    assert plug.lacks(given()) == "the fixtures have no unused tenant with TOKENS 1000"
+    provisioner = pool(entry("all", shared=True))
+    assert provisioner.lacks(given()) == "the fixtures have no unused tenant with TOKENS 1000"
     for _ in range(3):
-        wish = given(shared=True)
-        assert plug.lacks(wish) is None
-        assert plug.prepare(wish).tenants == {"tenant": "all"}
-    other = given(BudgetWish("tenant", "", "CREDITS", 5), shared=True)
-    assert plug.lacks(other) == "the fixtures have no shared tenant with CREDITS 5"
+        spec = given(shared=True)
+        assert provisioner.lacks(spec) is None
+        assert provisioner.prepare(spec).tenants == {"tenant": "all"}
+    other = given(BudgetSpec("tenant", "", "CREDITS", 5), shared=True)
+    assert provisioner.lacks(other) == "the fixtures have no shared tenant with CREDITS 5"
 
 
 BUDGET = {"unit": "TOKENS", "allocated": 1000}
 
 
 @pytest.mark.parametrize(
-    ("entries", "wish"),
+    ("entries", "spec"),
     [
-        ([entry("x", {**BUDGET, "debt": 5})], BudgetWish("tenant", "", "TOKENS", 1000, debt=5)),
+        ([entry("x", {**BUDGET, "debt": 5})], BudgetSpec("tenant", "", "TOKENS", 1000, debt=5)),
         (
             [entry("x", {**BUDGET, "scope": "workspace:Eng"})],
-            BudgetWish("tenant", "workspace:eng", "TOKENS", 1000),
+            BudgetSpec("tenant", "workspace:eng", "TOKENS", 1000),
         ),
         (
             [entry("x", {**BUDGET, "overdraft_limit": 9, "commit_overage_policy": "REJECT"})],
-            BudgetWish(
+            BudgetSpec(
                 "tenant", "", "TOKENS", 1000, overdraft_limit=9, commit_overage_policy="REJECT"
             ),
         ),
         (
             [entry("x", {**BUDGET, "caps": {"max_tokens": 3}, "status": "FROZEN"})],
-            BudgetWish("tenant", "", "TOKENS", 1000, caps={"max_tokens": 3}, status="FROZEN"),
+            BudgetSpec("tenant", "", "TOKENS", 1000, caps={"max_tokens": 3}, status="FROZEN"),
         ),
         (
             [entry("x", {**BUDGET, "is_over_limit": True})],
-            BudgetWish("tenant", "", "TOKENS", 1000, is_over_limit=True),
+            BudgetSpec("tenant", "", "TOKENS", 1000, is_over_limit=True),
         ),
     ],
 )
 def test_budgets_fit_by_every_attribute(
-    pool: Pool, entries: list[dict[str, Any]], wish: BudgetWish
+    pool: Pool, entries: list[dict[str, Any]], spec: BudgetSpec
 ) -> None:
-    plug = pool(*entries)
-    assert plug.lacks(given()) is not None
-    assert plug.prepare(given(wish)).tenants == {"tenant": "x"}
+    provisioner = pool(*entries)
+    assert provisioner.lacks(given()) is not None
+    assert provisioner.prepare(given(spec)).tenants == {"tenant": "x"}
 
 
 def test_no_budget_more_and_none_less(pool: Pool) -> None:
-    two = (BudgetWish("tenant", "", "TOKENS", 1000), BudgetWish("tenant", "", "CREDITS", 5))
-    plug = pool(entry("one"), entry("two", BUDGET, {"unit": "CREDITS", "allocated": 5}))
-    assert plug.prepare(given(*two)).tenants == {"tenant": "two"}
-    assert plug.lacks(given(*two)) == (
+    two = (BudgetSpec("tenant", "", "TOKENS", 1000), BudgetSpec("tenant", "", "CREDITS", 5))
+    provisioner = pool(entry("one"), entry("two", BUDGET, {"unit": "CREDITS", "allocated": 5}))
+    assert provisioner.prepare(given(*two)).tenants == {"tenant": "two"}
+    assert provisioner.lacks(given(*two)) == (
         "the fixtures have no unused tenant with TOKENS 1000, CREDITS 5"
     )
-    without = Given((TenantWish("tenant"),), (KeyWish("tenant", "tenant"),), ())
-    assert plug.lacks(without) == "the fixtures have no unused tenant with no budget"
+    without = Given((TenantSpec("tenant"),), (KeySpec("tenant", "tenant"),), ())
+    assert provisioner.lacks(without) == "the fixtures have no unused tenant with no budget"
 
 
 def test_settings_and_status_fit(pool: Pool) -> None:
-    plug = pool(
+    provisioner = pool(
         entry("plain"),
         entry("slow", settings={"default_reservation_ttl_ms": 5000}),
         entry("asleep", status="SUSPENDED"),
         entry("bare", record=False),
     )
     settings = {"default_reservation_ttl_ms": 5000}
-    assert plug.prepare(given(settings=settings)).tenants == {"tenant": "slow"}
-    assert plug.prepare(given(status="SUSPENDED")).tenants == {"tenant": "asleep"}
-    assert plug.prepare(given(record=False)).tenants == {"tenant": "bare"}
-    assert plug.lacks(given(settings=settings, status="CLOSED", record=False)) == (
+    assert provisioner.prepare(given(settings=settings)).tenants == {"tenant": "slow"}
+    assert provisioner.prepare(given(status="SUSPENDED")).tenants == {"tenant": "asleep"}
+    assert provisioner.prepare(given(record=False)).tenants == {"tenant": "bare"}
+    assert provisioner.lacks(given(settings=settings, status="CLOSED", record=False)) == (
         "the fixtures have no unused tenant with TOKENS 1000, default_reservation_ttl_ms 5000, "
         "status CLOSED, no record"
     )
@@ -169,21 +169,21 @@ def test_keys_fit_by_what_they_may(pool: Pool) -> None:
         {"revoked": True},
         {},
     ]
-    wishes = (
-        KeyWish("reader", "tenant", ("balances:read", "reservations:list")),
-        KeyWish("narrow", "tenant", scope_filter=("workspace:eng",)),
-        KeyWish("late", "tenant", expired=True),
-        KeyWish("gone", "tenant", revoked=True),
+    specs = (
+        KeySpec("reader", "tenant", ("balances:read", "reservations:list")),
+        KeySpec("narrow", "tenant", scope_filter=("workspace:eng",)),
+        KeySpec("late", "tenant", expired=True),
+        KeySpec("gone", "tenant", revoked=True),
     )
-    plug = pool(entry("x", keys=keys))
-    assert plug.prepare(given(keys=wishes)).secrets == {
+    provisioner = pool(entry("x", keys=keys))
+    assert provisioner.prepare(given(keys=specs)).secrets == {
         "reader": "x-0",
         "narrow": "x-1",
         "late": "x-2",
         "gone": "x-3",
         "tenant": "x-4",
     }
-    assert plug.lacks(given(keys=wishes[:3])) == (
+    assert provisioner.lacks(given(keys=specs[:3])) == (
         "the fixtures have no unused tenant with TOKENS 1000, "
         "a key (permissions balances:read reservations:list), "
         "a key (scope filter workspace:eng), a key (expired)"
@@ -191,51 +191,51 @@ def test_keys_fit_by_what_they_may(pool: Pool) -> None:
 
 
 def test_two_keys_alike_are_two_keys(pool: Pool) -> None:
-    second = (KeyWish("second", "tenant"),)
-    plug = pool(entry("one"), entry("two", keys=[{}, {}]))
-    assert set(plug.prepare(given(keys=second)).secrets.values()) == {"two-0", "two-1"}
-    assert plug.lacks(given(keys=second)) is not None
+    second = (KeySpec("second", "tenant"),)
+    provisioner = pool(entry("one"), entry("two", keys=[{}, {}]))
+    assert set(provisioner.prepare(given(keys=second)).secrets.values()) == {"two-0", "two-1"}
+    assert provisioner.lacks(given(keys=second)) is not None
 
 
 def test_an_entry_with_more_keys_is_left_for_those_who_need_them(pool: Pool) -> None:
     reader = {"permissions": ["balances:read"]}
-    plug = pool(entry("rich", keys=[{}, reader]), entry("poor"))
-    assert plug.prepare(given()).tenants == {"tenant": "poor"}
-    assert plug.prepare(given(keys=(KeyWish("r", "tenant", ("balances:read",)),))).tenants == {
-        "tenant": "rich"
-    }
+    provisioner = pool(entry("rich", keys=[{}, reader]), entry("poor"))
+    assert provisioner.prepare(given()).tenants == {"tenant": "poor"}
+    assert provisioner.prepare(
+        given(keys=(KeySpec("r", "tenant", ("balances:read",)),))
+    ).tenants == {"tenant": "rich"}
 
 
 def test_several_tenants_take_several_entries(pool: Pool) -> None:
-    wish = Given(
-        (TenantWish("tenant"), TenantWish("other")),
+    spec = Given(
+        (TenantSpec("tenant"), TenantSpec("other")),
         (
-            KeyWish("tenant", "tenant"),
-            KeyWish("other", "other"),
-            KeyWish("reader", "other", ("balances:read",)),
+            KeySpec("tenant", "tenant"),
+            KeySpec("other", "other"),
+            KeySpec("reader", "other", ("balances:read",)),
         ),
-        (BudgetWish("tenant", "", "TOKENS", 1000), BudgetWish("other", "", "TOKENS", 1000)),
+        (BudgetSpec("tenant", "", "TOKENS", 1000), BudgetSpec("other", "", "TOKENS", 1000)),
     )
     reader = {"permissions": ["balances:read"]}
-    plug = pool(entry("rich", keys=[{}, reader]), entry("poor"), entry("third"))
-    assert plug.prepare(wish) == Prepared(
+    provisioner = pool(entry("rich", keys=[{}, reader]), entry("poor"), entry("third"))
+    assert provisioner.prepare(spec) == Prepared(
         {"other": "rich", "tenant": "poor"},
         {"other": "rich-0", "reader": "rich-1", "tenant": "poor-0"},
     )
     # A case that cannot be served takes nothing.
-    assert plug.lacks(wish) is not None
-    assert plug.prepare(given()).tenants == {"tenant": "third"}
+    assert provisioner.lacks(spec) is not None
+    assert provisioner.prepare(given()).tenants == {"tenant": "third"}
 
 
 def test_many_threads_never_share_an_entry(pool: Pool) -> None:
-    plug = pool(*(entry(f"t{number}") for number in range(50)))
+    provisioner = pool(*(entry(f"t{number}") for number in range(50)))
     found: list[str] = []
 
     def take() -> None:
         for _ in range(10):
-            wish = given()
-            assert plug.lacks(wish) is None
-            found.append(plug.prepare(wish).tenants["tenant"])
+            spec = given()
+            assert provisioner.lacks(spec) is None
+            found.append(provisioner.prepare(spec).tenants["tenant"])
 
     threads = [threading.Thread(target=take) for _ in range(5)]
     for thread in threads:
@@ -246,12 +246,12 @@ def test_many_threads_never_share_an_entry(pool: Pool) -> None:
 
 
 def test_nothing_can_be_changed(pool: Pool) -> None:
-    plug = pool(entry("one"))
-    assert plug.lacks(given(changes=("freeze",))) == (
+    provisioner = pool(entry("one"))
+    assert provisioner.lacks(given(changes=("freeze",))) == (
         "the fixtures cannot freeze a budget during a case"
     )
-    prepared = plug.prepare(given())
-    assert failure_of(lambda: plug.change(prepared, Change("revoke"))) == (
+    prepared = provisioner.prepare(given())
+    assert failure_of(lambda: provisioner.change(prepared, Change("revoke"))) == (
         "the fixtures cannot revoke a key during a case"
     )
 
@@ -262,7 +262,7 @@ def test_nothing_can_be_changed(pool: Pool) -> None:
 def test_a_file_may_be_json(tmp_path: Path) -> None:
     file = tmp_path / "pool.json"
     file.write_text(json.dumps({"tenants": [entry("one")]}, indent="\t"))
-    assert FixedPlug(str(file)).prepare(given()).tenants == {"tenant": "one"}
+    assert FixturesProvisioner(str(file)).prepare(given()).tenants == {"tenant": "one"}
 
 
 ONE = "tenants: [{id: a, keys: [{secret: s1}], budgets: [%s]}]"
@@ -308,12 +308,14 @@ ONE = "tenants: [{id: a, keys: [{secret: s1}], budgets: [%s]}]"
 def test_files_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "pool.yaml"
     file.write_text(text)
-    assert failure_of(lambda: FixedPlug(file)).startswith(f"{file}: {says}")
+    assert failure_of(lambda: FixturesProvisioner(file)).startswith(f"{file}: {says}")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     missing = tmp_path / "none.yaml"
-    assert failure_of(lambda: FixedPlug(missing)) == f"{missing}: No such file or directory"
+    assert (
+        failure_of(lambda: FixturesProvisioner(missing)) == f"{missing}: No such file or directory"
+    )
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
-    assert failure_of(lambda: FixedPlug(binary)) == f"{binary}: is not UTF-8"
+    assert failure_of(lambda: FixturesProvisioner(binary)) == f"{binary}: is not UTF-8"

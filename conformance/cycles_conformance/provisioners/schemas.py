@@ -10,7 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from cycles_conformance.provision.common import one_line
+from cycles_conformance.provisioners.common import one_line
 
 
 def fault(file: str, definition: str, document: Any) -> str | None:

@@ -1,7 +1,8 @@
-"""How the tenants, keys and budgets of a case come into being: a plug for each kind of server.
+"""How the tenants, keys and budgets of a case come into being: a provisioner for each kind of
+server.
 
-A case says what it needs (``Given``) in the words of ``cases/README.md``; a plug makes it, or says
-which part it cannot make. Every amount is an exact integer.
+A case says what it needs (``Given``) in the words of ``cases/README.md``; a provisioner makes it,
+or says which part it cannot make. Every amount is an exact integer.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any, Protocol
 
 
 class ProvisioningError(Exception):
-    """The plug failed although it can make what was asked for; one line: what, and where."""
+    """The provisioner failed although it can make what was asked for; one line: what, and where."""
 
 
 @dataclass(frozen=True)
-class TenantWish:
+class TenantSpec:
     """A tenant; ``settings`` holds only what the case names (``default_reservation_ttl_ms``, …)."""
 
     name: str
@@ -27,7 +28,7 @@ class TenantWish:
 
 
 @dataclass(frozen=True)
-class KeyWish:
+class KeySpec:
     name: str
     tenant: str
     """Name (not id) of its tenant."""
@@ -39,7 +40,7 @@ class KeyWish:
 
 
 @dataclass(frozen=True)
-class BudgetWish:
+class BudgetSpec:
     tenant: str
     """Name (not id) of its tenant."""
     scope: str
@@ -57,10 +58,10 @@ class BudgetWish:
 
 @dataclass(frozen=True)
 class Given:
-    tenants: tuple[TenantWish, ...]
-    keys: tuple[KeyWish, ...]
+    tenants: tuple[TenantSpec, ...]
+    keys: tuple[KeySpec, ...]
     """One for each tenant, of the tenant's name, and those that the case adds."""
-    budgets: tuple[BudgetWish, ...]
+    budgets: tuple[BudgetSpec, ...]
     changes: tuple[str, ...] = ()
     """Kinds of the changes that the case makes later (``freeze``, ``close_tenant``, …)."""
     shared: bool = False
@@ -91,7 +92,7 @@ class Prepared:
     """Secret of each key by its name in the case."""
 
 
-class Plug(Protocol):
+class Provisioner(Protocol):
     """Makes what cases need. Used from several threads at once."""
 
     name: str

@@ -11,16 +11,17 @@ from urllib.parse import quote
 
 import httpx
 
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
+    KeySpec,
     Prepared,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision.common import (
+from cycles_conformance.provisioners.capabilities import CAPABILITIES, capabilities_for
+from cycles_conformance.provisioners.common import (
     RUNTIME_PERMISSIONS,
     fresh_tenant_id,
     one_line,
@@ -28,7 +29,6 @@ from cycles_conformance.provision.common import (
     secret_of,
     tenant_of,
 )
-from cycles_conformance.provision.needs import NEEDS, needs_of
 
 TENANTS = "/v1/admin/tenants"
 KEYS = "/v1/admin/api-keys"
@@ -48,7 +48,7 @@ _IMPOSSIBLE = frozenset(
 _SHORT_LIFE_SECONDS = 2
 
 
-class AdminPlug:
+class AdminProvisioner:
     """Speaks to the governance API at ``url`` (the base before ``/v1``) with its admin ``key``.
 
     ``timeout`` in seconds bounds each phase of a request. Closing a tenant makes the server revoke
@@ -82,9 +82,9 @@ class AdminPlug:
         )
 
     def lacks(self, given: Given) -> str | None:
-        for need in needs_of(given):
+        for need in capabilities_for(given):
             if need in _IMPOSSIBLE:
-                return f"the admin API cannot {NEEDS[need]}"
+                return f"the admin API cannot {CAPABILITIES[need]}"
         for key in given.keys:
             for permission in key.permissions or ():
                 if permission not in RUNTIME_PERMISSIONS and not permission.startswith("admin:"):
@@ -92,12 +92,12 @@ class AdminPlug:
         return None
 
     def prepare(self, given: Given) -> Prepared:
-        ids = {wish.name: fresh_tenant_id() for wish in given.tenants}
+        ids = {spec.name: fresh_tenant_id() for spec in given.tenants}
         for tenant in given.tenants:
             self._create_tenant(ids[tenant.name], tenant)
         secrets = {key.name: self._create_key(ids[key.tenant], key) for key in given.keys}
         # Parents first: a server may demand that the scope above has its budget.
-        for budget in sorted(given.budgets, key=lambda wish: wish.scope.count("/")):
+        for budget in sorted(given.budgets, key=lambda spec: spec.scope.count("/")):
             self._create_budget(ids[budget.tenant], budget)
         for tenant in given.tenants:
             if tenant.status != "ACTIVE":
@@ -120,7 +120,7 @@ class AdminPlug:
             case "revoke":
                 self._revoke(secret_of(prepared, change))
             case _:
-                what = NEEDS.get(change.kind, f"do {change.kind!r}")
+                what = CAPABILITIES.get(change.kind, f"do {change.kind!r}")
                 raise ProvisioningError(f"the admin API cannot {what}")
 
     def close(self) -> None:
@@ -128,25 +128,25 @@ class AdminPlug:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def _create_tenant(self, tenant_id: str, wish: TenantWish) -> None:
-        body = {"tenant_id": tenant_id, "name": f"conformance {tenant_id}", **wish.settings}
+    def _create_tenant(self, tenant_id: str, spec: TenantSpec) -> None:
+        body = {"tenant_id": tenant_id, "name": f"conformance {tenant_id}", **spec.settings}
         self._send("POST", TENANTS, body)
 
-    def _create_key(self, tenant_id: str, wish: KeyWish) -> str:
-        permissions = RUNTIME_PERMISSIONS if wish.permissions is None else wish.permissions
+    def _create_key(self, tenant_id: str, spec: KeySpec) -> str:
+        permissions = RUNTIME_PERMISSIONS if spec.permissions is None else spec.permissions
         body: dict[str, Any] = {
             "tenant_id": tenant_id,
-            "name": f"conformance {wish.name}",
+            "name": f"conformance {spec.name}",
             "permissions": list(permissions),
         }
-        if wish.scope_filter is not None:
-            body["scope_filter"] = list(wish.scope_filter)
-        answer = self._send_expired(body) if wish.expired else self._send("POST", KEYS, body)
+        if spec.scope_filter is not None:
+            body["scope_filter"] = list(spec.scope_filter)
+        answer = self._send_expired(body) if spec.expired else self._send("POST", KEYS, body)
         secret, key_id = answer.get("key_secret"), answer.get("key_id")
         if not isinstance(secret, str) or not isinstance(key_id, str):
             raise ProvisioningError(f"POST {KEYS} answered without key_id and key_secret")
         self._key_ids[secret] = key_id
-        if wish.revoked:
+        if spec.revoked:
             self._revoke(secret)
         return secret
 
@@ -162,21 +162,21 @@ class AdminPlug:
         time.sleep(_SHORT_LIFE_SECONDS + 1)
         return answer
 
-    def _create_budget(self, tenant_id: str, wish: BudgetWish) -> None:
-        scope = scope_below(tenant_id, wish.scope)
+    def _create_budget(self, tenant_id: str, spec: BudgetSpec) -> None:
+        scope = scope_below(tenant_id, spec.scope)
         body: dict[str, Any] = {
             "tenant_id": tenant_id,
             "scope": scope,
-            "unit": wish.unit,
-            "allocated": _amount(wish.unit, wish.allocated),
+            "unit": spec.unit,
+            "allocated": _amount(spec.unit, spec.allocated),
         }
-        if wish.overdraft_limit:
-            body["overdraft_limit"] = _amount(wish.unit, wish.overdraft_limit)
-        if wish.commit_overage_policy is not None:
-            body["commit_overage_policy"] = wish.commit_overage_policy
+        if spec.overdraft_limit:
+            body["overdraft_limit"] = _amount(spec.unit, spec.overdraft_limit)
+        if spec.commit_overage_policy is not None:
+            body["commit_overage_policy"] = spec.commit_overage_policy
         self._send("POST", BUDGETS, body)
-        if wish.status == "FROZEN":
-            self._send("POST", f"{BUDGETS}/freeze", scope=scope, unit=wish.unit)
+        if spec.status == "FROZEN":
+            self._send("POST", f"{BUDGETS}/freeze", scope=scope, unit=spec.unit)
 
     def _fund(self, tenant_id: str, change: Change, operation: str) -> None:
         body = {

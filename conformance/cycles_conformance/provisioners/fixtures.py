@@ -26,18 +26,18 @@ from typing import Any
 
 import yaml
 
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
+    KeySpec,
     Prepared,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision.common import is_over_limit, one_line
-from cycles_conformance.provision.needs import NEEDS
-from cycles_conformance.provision.schemas import fault
+from cycles_conformance.provisioners.capabilities import CAPABILITIES
+from cycles_conformance.provisioners.common import is_over_limit, one_line
+from cycles_conformance.provisioners.schemas import fault
 from cycles_conformance.yaml_text import yaml_loader
 
 SCHEMA = "fixtures.schema.json"
@@ -46,18 +46,18 @@ SCHEMA = "fixtures.schema.json"
 @dataclass(frozen=True)
 class _Key:
     secret: str
-    wish: KeyWish
+    spec: KeySpec
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A tenant of the pool. Names within the wishes are blank, so that equal means equal."""
+    """A tenant of the pool. Names within the specs are blank, so that equal means equal."""
 
     tenant_id: str
     shared: bool
-    tenant: TenantWish
+    tenant: TenantSpec
     keys: tuple[_Key, ...]
-    budgets: tuple[BudgetWish, ...]
+    budgets: tuple[BudgetSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class _Want:
     """What a case asks of one tenant. Keys by their names in the case, other names blank."""
 
     name: str
-    tenant: TenantWish
-    keys: Mapping[str, KeyWish]
-    budgets: tuple[BudgetWish, ...]
+    tenant: TenantSpec
+    keys: Mapping[str, KeySpec]
+    budgets: tuple[BudgetSpec, ...]
 
 
-class FixedPlug:
+class FixturesProvisioner:
     """Hands out the tenants of the file at ``path``, each to one case.
 
     An entry fits when tenant, settings and budgets are what the case asks for, no more and no less,
@@ -90,7 +90,7 @@ class FixedPlug:
 
     def lacks(self, given: Given) -> str | None:
         if given.changes:
-            return f"the fixtures cannot {NEEDS[given.changes[0]]}"
+            return f"the fixtures cannot {CAPABILITIES[given.changes[0]]}"
         with self._lock:
             if id(given) in self._set_aside:
                 return None
@@ -112,7 +112,7 @@ class FixedPlug:
         return found
 
     def change(self, prepared: Prepared, change: Change) -> None:
-        what = NEEDS.get(change.kind, f"do {change.kind!r}")
+        what = CAPABILITIES.get(change.kind, f"do {change.kind!r}")
         raise ProvisioningError(f"the fixtures cannot {what}")
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ def _wants(given: Given) -> list[_Want]:
             tenant.name,
             replace(tenant, name="", settings=dict(tenant.settings)),
             {key.name: _plain_key(key) for key in given.keys if key.tenant == tenant.name},
-            tuple(_plain_budget(wish) for wish in given.budgets if wish.tenant == tenant.name),
+            tuple(_plain_budget(spec) for spec in given.budgets if spec.tenant == tenant.name),
         )
         for tenant in given.tenants
     ]
@@ -159,8 +159,8 @@ def _fit(entry: _Entry, want: _Want) -> dict[str, str] | None:
         return None
     left = list(entry.keys)
     secrets = {}
-    for name, wish in want.keys.items():
-        key = next((key for key in left if key.wish == wish), None)
+    for name, spec in want.keys.items():
+        key = next((key for key in left if key.spec == spec), None)
         if key is None:
             return None
         left.remove(key)
@@ -168,14 +168,14 @@ def _fit(entry: _Entry, want: _Want) -> dict[str, str] | None:
     return secrets
 
 
-def _plain_key(wish: KeyWish) -> KeyWish:
+def _plain_key(spec: KeySpec) -> KeySpec:
     """Without names, and with the permissions in one order."""
-    permissions = None if wish.permissions is None else tuple(sorted(set(wish.permissions)))
-    return replace(wish, name="", tenant="", permissions=permissions)
+    permissions = None if spec.permissions is None else tuple(sorted(set(spec.permissions)))
+    return replace(spec, name="", tenant="", permissions=permissions)
 
 
-def _plain_budget(wish: BudgetWish) -> BudgetWish:
-    return replace(wish, tenant="", scope=wish.scope.lower(), is_over_limit=is_over_limit(wish))
+def _plain_budget(spec: BudgetSpec) -> BudgetSpec:
+    return replace(spec, tenant="", scope=spec.scope.lower(), is_over_limit=is_over_limit(spec))
 
 
 def _described(want: _Want) -> str:
@@ -191,16 +191,16 @@ def _described(want: _Want) -> str:
     return "with " + ", ".join(parts)
 
 
-def _budget_text(budget: BudgetWish) -> str:
+def _budget_text(budget: BudgetSpec) -> str:
     where = f" at {budget.scope}" if budget.scope else ""
-    plain = BudgetWish("", budget.scope, budget.unit, budget.allocated, is_over_limit=False)
+    plain = BudgetSpec("", budget.scope, budget.unit, budget.allocated, is_over_limit=False)
     odd = [
         f"{name} {value}" for name, value in vars(budget).items() if value != getattr(plain, name)
     ]
     return f"{budget.unit} {budget.allocated}{where}" + (f" ({', '.join(odd)})" if odd else "")
 
 
-def _key_text(key: KeyWish) -> str:
+def _key_text(key: KeySpec) -> str:
     odd = [
         *(
             []
@@ -254,7 +254,7 @@ def _entry(tenant: Mapping[str, Any]) -> _Entry:
     return _Entry(
         tenant_id=tenant["id"],
         shared=tenant.get("shared", False),
-        tenant=TenantWish(
+        tenant=TenantSpec(
             "",
             status=tenant.get("status", "ACTIVE"),
             settings=tenant.get("settings", {}),
@@ -267,7 +267,7 @@ def _entry(tenant: Mapping[str, Any]) -> _Entry:
 
 def _key(key: Mapping[str, Any]) -> _Key:
     permissions, scope_filter = key.get("permissions"), key.get("scope_filter")
-    wish = KeyWish(
+    spec = KeySpec(
         "",
         "",
         permissions=None if permissions is None else tuple(permissions),
@@ -275,8 +275,8 @@ def _key(key: Mapping[str, Any]) -> _Key:
         revoked=key.get("revoked", False),
         expired=key.get("expired", False),
     )
-    return _Key(key["secret"], _plain_key(wish))
+    return _Key(key["secret"], _plain_key(spec))
 
 
-def _budget(budget: Mapping[str, Any]) -> BudgetWish:
-    return _plain_budget(BudgetWish(tenant="", **{"scope": "", **budget}))
+def _budget(budget: Mapping[str, Any]) -> BudgetSpec:
+    return _plain_budget(BudgetSpec(tenant="", **{"scope": "", **budget}))

@@ -1,4 +1,4 @@
-"""What AdminPlug asks of a governance API, and what it makes of its answers."""
+"""What AdminProvisioner asks of a governance API, and what it makes of its answers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
+    KeySpec,
     Prepared,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision import admin as module
-from cycles_conformance.provision.admin import AdminPlug
+from cycles_conformance.provisioners import admin as module
+from cycles_conformance.provisioners.admin import AdminProvisioner
 from standin.admin import ADMIN_KEY, AdminStandIn, Reply
 
 
@@ -32,19 +32,19 @@ def server() -> Iterator[AdminStandIn]:
 
 
 @pytest.fixture
-def plug(server: AdminStandIn) -> Iterator[AdminPlug]:
-    plug = AdminPlug(server.url, ADMIN_KEY)
-    yield plug
-    plug.close()
+def provisioner(server: AdminStandIn) -> Iterator[AdminProvisioner]:
+    provisioner = AdminProvisioner(server.url, ADMIN_KEY)
+    yield provisioner
+    provisioner.close()
 
 
 def given(
-    *budgets: BudgetWish, keys: tuple[KeyWish, ...] = (), changes: tuple[str, ...] = (), **rest: Any
+    *budgets: BudgetSpec, keys: tuple[KeySpec, ...] = (), changes: tuple[str, ...] = (), **rest: Any
 ) -> Given:
     return Given(
-        (TenantWish("tenant", **rest),),
-        (KeyWish("tenant", "tenant"), *keys),
-        budgets or (BudgetWish("tenant", "", "TOKENS", 1000),),
+        (TenantSpec("tenant", **rest),),
+        (KeySpec("tenant", "tenant"), *keys),
+        budgets or (BudgetSpec("tenant", "", "TOKENS", 1000),),
         changes,
     )
 
@@ -62,10 +62,10 @@ def key_of(server: AdminStandIn, secret: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("created", [200, 201])
 def test_a_tenant_with_its_key_and_budget(
-    server: AdminStandIn, plug: AdminPlug, created: int
+    server: AdminStandIn, provisioner: AdminProvisioner, created: int
 ) -> None:
     server.created = created
-    prepared = plug.prepare(given(settings={"default_reservation_ttl_ms": 5000}))
+    prepared = provisioner.prepare(given(settings={"default_reservation_ttl_ms": 5000}))
     tenant_id = prepared.tenants["tenant"]
     assert re.fullmatch(r"ck-[0-9a-f]{12}", tenant_id)
     assert server.tenants[tenant_id]["default_reservation_ttl_ms"] == 5000
@@ -78,19 +78,19 @@ def test_a_tenant_with_its_key_and_budget(
 def test_a_base_url_may_have_a_path_of_its_own() -> None:
     server = AdminStandIn(prefix="/cycles/admin")
     for url in (server.url, server.url + "/", server.url + "/v1"):
-        assert AdminPlug(url, ADMIN_KEY).prepare(given()).tenants["tenant"] in server.tenants
+        assert AdminProvisioner(url, ADMIN_KEY).prepare(given()).tenants["tenant"] in server.tenants
     server.close()
 
 
-def test_what_a_key_is_asked_to_be(server: AdminStandIn, plug: AdminPlug) -> None:
-    prepared = plug.prepare(
+def test_what_a_key_is_asked_to_be(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
+    prepared = provisioner.prepare(
         given(
             keys=(
-                KeyWish("reader", "tenant", permissions=("balances:read",)),
-                KeyWish("nothing", "tenant", permissions=()),
-                KeyWish("narrow", "tenant", scope_filter=("workspace:eng", "agent:*")),
-                KeyWish("revoked", "tenant", revoked=True),
-                KeyWish("expired", "tenant", expired=True),
+                KeySpec("reader", "tenant", permissions=("balances:read",)),
+                KeySpec("nothing", "tenant", permissions=()),
+                KeySpec("narrow", "tenant", scope_filter=("workspace:eng", "agent:*")),
+                KeySpec("revoked", "tenant", revoked=True),
+                KeySpec("expired", "tenant", expired=True),
             )
         )
     )
@@ -103,17 +103,17 @@ def test_what_a_key_is_asked_to_be(server: AdminStandIn, plug: AdminPlug) -> Non
 
 
 def test_a_server_without_keys_that_are_born_expired(
-    server: AdminStandIn, plug: AdminPlug, monkeypatch: pytest.MonkeyPatch
+    server: AdminStandIn, provisioner: AdminProvisioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SHORT_LIFE_SECONDS", 0.2)
     server.takes_past_expiry = False
-    prepared = plug.prepare(given(keys=(KeyWish("expired", "tenant", expired=True),)))
+    prepared = provisioner.prepare(given(keys=(KeySpec("expired", "tenant", expired=True),)))
     expiry = key_of(server, prepared.secrets["expired"])["expires_at"]
     assert datetime.fromisoformat(expiry) < datetime.now(UTC)
 
 
-def test_what_a_budget_is_asked_to_be(server: AdminStandIn, plug: AdminPlug) -> None:
-    deep = BudgetWish(
+def test_what_a_budget_is_asked_to_be(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
+    deep = BudgetSpec(
         "tenant",
         "workspace:Eng/agent:bot",
         "TOKENS",
@@ -123,9 +123,9 @@ def test_what_a_budget_is_asked_to_be(server: AdminStandIn, plug: AdminPlug) -> 
         commit_overage_policy="ALLOW_WITH_OVERDRAFT",
         is_over_limit=False,
     )
-    top = BudgetWish("tenant", "", "TOKENS", 1)
-    assert plug.lacks(given(deep, top)) is None
-    budget = budget_of(server, plug.prepare(given(deep, top)), "/workspace:eng/agent:bot")
+    top = BudgetSpec("tenant", "", "TOKENS", 1)
+    assert provisioner.lacks(given(deep, top)) is None
+    budget = budget_of(server, provisioner.prepare(given(deep, top)), "/workspace:eng/agent:bot")
     assert budget["allocated"] == {"unit": "TOKENS", "amount": 2**63 - 1}
     assert budget["overdraft_limit"] == {"unit": "TOKENS", "amount": 2**53 + 1}
     assert budget["commit_overage_policy"] == "ALLOW_WITH_OVERDRAFT"
@@ -136,19 +136,19 @@ def test_what_a_budget_is_asked_to_be(server: AdminStandIn, plug: AdminPlug) -> 
 
 @pytest.mark.parametrize("status", ["SUSPENDED", "CLOSED"])
 def test_a_status_comes_after_keys_and_budgets(
-    server: AdminStandIn, plug: AdminPlug, status: str
+    server: AdminStandIn, provisioner: AdminProvisioner, status: str
 ) -> None:
-    prepared = plug.prepare(given(status=status))
+    prepared = provisioner.prepare(given(status=status))
     assert server.tenants[prepared.tenants["tenant"]]["status"] == status
     assert budget_of(server, prepared)
 
 
-def test_several_tenants(server: AdminStandIn, plug: AdminPlug) -> None:
-    prepared = plug.prepare(
+def test_several_tenants(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
+    prepared = provisioner.prepare(
         Given(
-            (TenantWish("tenant"), TenantWish("other")),
-            (KeyWish("tenant", "tenant"), KeyWish("other", "other")),
-            (BudgetWish("other", "", "CREDITS", 7),),
+            (TenantSpec("tenant"), TenantSpec("other")),
+            (KeySpec("tenant", "tenant"), KeySpec("other", "other")),
+            (BudgetSpec("other", "", "CREDITS", 7),),
         )
     )
     other = prepared.tenants["other"]
@@ -159,18 +159,18 @@ def test_several_tenants(server: AdminStandIn, plug: AdminPlug) -> None:
 # -- changes -----------------------------------------------------------------------------------
 
 
-def test_freeze_and_unfreeze(server: AdminStandIn, plug: AdminPlug) -> None:
-    prepared = plug.prepare(given())
-    plug.change(prepared, Change("freeze", unit="TOKENS"))
+def test_freeze_and_unfreeze(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
+    prepared = provisioner.prepare(given())
+    provisioner.change(prepared, Change("freeze", unit="TOKENS"))
     assert budget_of(server, prepared)["status"] == "FROZEN"
-    plug.change(prepared, Change("unfreeze", unit="TOKENS"))
+    provisioner.change(prepared, Change("unfreeze", unit="TOKENS"))
     assert budget_of(server, prepared)["status"] == "ACTIVE"
 
 
-def test_fund_and_repay(server: AdminStandIn, plug: AdminPlug) -> None:
-    prepared = plug.prepare(given())
-    plug.change(prepared, Change("fund", unit="TOKENS", amount=2**53 + 1))
-    plug.change(prepared, Change("repay", unit="TOKENS", amount=3))
+def test_fund_and_repay(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
+    prepared = provisioner.prepare(given())
+    provisioner.change(prepared, Change("fund", unit="TOKENS", amount=2**53 + 1))
+    provisioner.change(prepared, Change("repay", unit="TOKENS", amount=3))
     assert budget_of(server, prepared)["funding"] == [("CREDIT", 2**53 + 1), ("REPAY_DEBT", 3)]
     keys = [body["idempotency_key"] for *_, body in server.requests if body and "amount" in body]
     assert len(set(keys)) == 2
@@ -180,16 +180,16 @@ def test_fund_and_repay(server: AdminStandIn, plug: AdminPlug) -> None:
     ("kind", "status"), [("close_tenant", "CLOSED"), ("suspend_tenant", "SUSPENDED")]
 )
 def test_the_status_of_a_tenant(
-    server: AdminStandIn, plug: AdminPlug, kind: str, status: str
+    server: AdminStandIn, provisioner: AdminProvisioner, kind: str, status: str
 ) -> None:
-    prepared = plug.prepare(given())
-    plug.change(prepared, Change(kind))
+    prepared = provisioner.prepare(given())
+    provisioner.change(prepared, Change(kind))
     assert server.tenants[prepared.tenants["tenant"]]["status"] == status
 
 
-def test_revoke(server: AdminStandIn, plug: AdminPlug) -> None:
-    prepared = plug.prepare(given(keys=(KeyWish("reader", "tenant"),)))
-    plug.change(prepared, Change("revoke", key="reader"))
+def test_revoke(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
+    prepared = provisioner.prepare(given(keys=(KeySpec("reader", "tenant"),)))
+    provisioner.change(prepared, Change("revoke", key="reader"))
     assert key_of(server, prepared.secrets["reader"])["status"] == "REVOKED"
     assert key_of(server, prepared.secrets["tenant"])["status"] == "ACTIVE"
 
@@ -197,12 +197,12 @@ def test_revoke(server: AdminStandIn, plug: AdminPlug) -> None:
 # -- limits ------------------------------------------------------------------------------------
 
 
-def budget(**rest: Any) -> BudgetWish:
-    return BudgetWish("tenant", "", "TOKENS", 1000, **rest)
+def budget(**rest: Any) -> BudgetSpec:
+    return BudgetSpec("tenant", "", "TOKENS", 1000, **rest)
 
 
 @pytest.mark.parametrize(
-    ("wish", "says"),
+    ("spec", "says"),
     [
         (given(budget(debt=1)), "the admin API cannot put a budget into debt"),
         (given(budget(is_over_limit=True)), "the admin API cannot mark a budget as over its limit"),
@@ -218,40 +218,40 @@ def budget(**rest: Any) -> BudgetWish:
             "the admin API cannot make a tenant's record unreadable during a case",
         ),
         (
-            given(keys=(KeyWish("k", "tenant", permissions=("decide",)),)),
+            given(keys=(KeySpec("k", "tenant", permissions=("decide",)),)),
             "the admin API knows no permission 'decide'",
         ),
     ],
 )
-def test_what_is_lacking_is_said(plug: AdminPlug, wish: Given, says: str) -> None:
-    assert plug.lacks(wish) == says
+def test_what_is_lacking_is_said(provisioner: AdminProvisioner, spec: Given, says: str) -> None:
+    assert provisioner.lacks(spec) == says
 
 
-def test_an_ordinary_case_lacks_nothing(plug: AdminPlug) -> None:
+def test_an_ordinary_case_lacks_nothing(provisioner: AdminProvisioner) -> None:
     changes = ("freeze", "unfreeze", "fund", "repay", "close_tenant", "suspend_tenant", "revoke")
-    wish = given(changes=changes, status="SUSPENDED", settings={"max_reservation_extensions": 1})
-    assert plug.lacks(wish) is None
+    spec = given(changes=changes, status="SUSPENDED", settings={"max_reservation_extensions": 1})
+    assert provisioner.lacks(spec) is None
 
 
 # -- failures ----------------------------------------------------------------------------------
 
 
-def failure_of(plug: AdminPlug, wish: Given | None = None) -> str:
+def failure_of(provisioner: AdminProvisioner, spec: Given | None = None) -> str:
     with pytest.raises(ProvisioningError) as failure:
-        plug.prepare(wish or given())
+        provisioner.prepare(spec or given())
     message = str(failure.value)
     assert "\n" not in message and ADMIN_KEY not in message
     return message
 
 
-def test_a_refusal_says_where_and_why(server: AdminStandIn, plug: AdminPlug) -> None:
+def test_a_refusal_says_where_and_why(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
     twice = (budget(), budget())
-    assert failure_of(plug, given(*twice)) == (
+    assert failure_of(provisioner, given(*twice)) == (
         "POST /v1/admin/budgets answered 409 DUPLICATE_RESOURCE: there is one already"
     )
-    prepared = plug.prepare(given())
+    prepared = provisioner.prepare(given())
     with pytest.raises(ProvisioningError) as failure:
-        plug.change(prepared, Change("freeze", unit="CREDITS"))
+        provisioner.change(prepared, Change("freeze", unit="CREDITS"))
     assert str(failure.value) == (
         "POST /v1/admin/budgets/freeze answered 404 BUDGET_NOT_FOUND: "
         f"no CREDITS at tenant:{prepared.tenants['tenant']}"
@@ -259,7 +259,7 @@ def test_a_refusal_says_where_and_why(server: AdminStandIn, plug: AdminPlug) -> 
 
 
 def test_a_wrong_admin_key(server: AdminStandIn) -> None:
-    assert failure_of(AdminPlug(server.url, "wrong")) == (
+    assert failure_of(AdminProvisioner(server.url, "wrong")) == (
         "POST /v1/admin/tenants answered 401 UNAUTHORIZED: no valid admin key"
     )
 
@@ -291,13 +291,13 @@ JSON = {"Content-Type": "application/json"}
     ],
 )
 def test_answers_that_are_no_answer(
-    server: AdminStandIn, plug: AdminPlug, reply: Reply, says: str
+    server: AdminStandIn, provisioner: AdminProvisioner, reply: Reply, says: str
 ) -> None:
     server.reply = lambda method, target: reply
-    assert failure_of(plug) == f"POST /v1/admin/tenants {says}"
+    assert failure_of(provisioner) == f"POST /v1/admin/tenants {says}"
 
 
-def test_a_redirect_is_not_followed(server: AdminStandIn, plug: AdminPlug) -> None:
+def test_a_redirect_is_not_followed(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
     seen = []
 
     def reply(method: str, target: str) -> Reply:
@@ -305,13 +305,15 @@ def test_a_redirect_is_not_followed(server: AdminStandIn, plug: AdminPlug) -> No
         return 307, {"Location": server.url + "/trap"}, b""
 
     server.reply = reply
-    failure_of(plug)
+    failure_of(provisioner)
     assert seen == ["/v1/admin/tenants"]
 
 
-def test_a_key_without_its_secret(server: AdminStandIn, plug: AdminPlug) -> None:
+def test_a_key_without_its_secret(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
     server.reply = lambda method, target: (201, JSON, b'{"key_id": "k"}')
-    assert failure_of(plug) == "POST /v1/admin/api-keys answered without key_id and key_secret"
+    assert (
+        failure_of(provisioner) == "POST /v1/admin/api-keys answered without key_id and key_secret"
+    )
 
 
 def test_no_answer_in_time(server: AdminStandIn) -> None:
@@ -320,12 +322,12 @@ def test_no_answer_in_time(server: AdminStandIn) -> None:
         return 200, JSON, b"{}"
 
     server.reply = reply
-    plug = AdminPlug(server.url, ADMIN_KEY, timeout=0.1)
-    assert failure_of(plug) == "POST /v1/admin/tenants: no answer within 0.1 s"
+    provisioner = AdminProvisioner(server.url, ADMIN_KEY, timeout=0.1)
+    assert failure_of(provisioner) == "POST /v1/admin/tenants: no answer within 0.1 s"
 
 
 def test_nobody_listens() -> None:
-    message = failure_of(AdminPlug("http://127.0.0.1:1", ADMIN_KEY))
+    message = failure_of(AdminProvisioner("http://127.0.0.1:1", ADMIN_KEY))
     assert message.startswith("POST /v1/admin/tenants: no answer: ")
     assert "refused" in message
 
@@ -333,22 +335,22 @@ def test_nobody_listens() -> None:
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://host", "http://", "http://[::1"])
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ProvisioningError, match="admin URL"):
-        AdminPlug(url, ADMIN_KEY)
+        AdminProvisioner(url, ADMIN_KEY)
 
 
 @pytest.mark.parametrize("key", ["", "clé", "a\nb"])
 def test_a_key_that_no_header_carries(key: str) -> None:
     with pytest.raises(ProvisioningError, match="admin key"):
-        AdminPlug("http://localhost", key)
+        AdminProvisioner("http://localhost", key)
 
 
-def test_changes_that_cannot_be_made(server: AdminStandIn, plug: AdminPlug) -> None:
-    prepared = plug.prepare(given())
+def test_changes_that_cannot_be_made(server: AdminStandIn, provisioner: AdminProvisioner) -> None:
+    prepared = provisioner.prepare(given())
     for change, says in (
         (Change("close_budget"), "the admin API cannot close a budget during a case"),
         (Change("melt"), "the admin API cannot do 'melt'"),
         (Change("freeze", tenant="nobody"), "the case has no tenant named 'nobody'"),
     ):
         with pytest.raises(ProvisioningError) as failure:
-            plug.change(prepared, change)
+            provisioner.change(prepared, change)
         assert str(failure.value) == says

@@ -1,4 +1,4 @@
-"""Which plug a run gets."""
+"""Which provisioner a run gets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cycles_conformance.provision import ProvisioningError
-from cycles_conformance.provision.choose import plug_for
+from cycles_conformance.provisioners import ProvisioningError
+from cycles_conformance.provisioners.choose import provisioner_for
 
 
-def test_each_way_has_its_plug(tmp_path: Path, redis_url: str) -> None:
+def test_each_way_has_its_provisioner(tmp_path: Path, redis_url: str) -> None:
     pool = tmp_path / "pool.yaml"
     pool.write_text("tenants: [{id: a, keys: [{secret: s}]}]")
     command = ["echo", '{"lacks": []}']
@@ -24,9 +24,9 @@ def test_each_way_has_its_plug(tmp_path: Path, redis_url: str) -> None:
     ]
     names = []
     for way in ways:
-        plug = plug_for(**way)
-        names.append(plug.name)
-        plug.close()
+        provisioner = provisioner_for(**way)
+        names.append(provisioner.name)
+        provisioner.close()
     assert names == ["admin API", "redis", "command", "fixtures", "fixtures"]
 
 
@@ -51,7 +51,7 @@ def test_each_way_has_its_plug(tmp_path: Path, redis_url: str) -> None:
         ({"admin_url": "http://h"}, "--admin-url needs --admin-key as well"),
     ],
 )
-def test_what_chooses_no_plug(options: dict[str, Any], says: str) -> None:
+def test_what_chooses_no_provisioner(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ProvisioningError) as failure:
-        plug_for(**options)
+        provisioner_for(**options)
     assert str(failure.value) == says

@@ -1,4 +1,4 @@
-"""Talks of CommandPlug with commands that behave, and with those that do not."""
+"""Talks of CommandProvisioner with commands that behave, and with those that do not."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
+    KeySpec,
     Prepared,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision.command import CommandPlug
-from cycles_conformance.provision.needs import NEEDS, needs_of
-from cycles_conformance.provision.schemas import fault
+from cycles_conformance.provisioners.capabilities import CAPABILITIES, capabilities_for
+from cycles_conformance.provisioners.command import CommandProvisioner
+from cycles_conformance.provisioners.schemas import fault
 
 # Keeps every request, and answers as it should; what it lacks stands in a file.
 WELL_BEHAVED = """
@@ -45,15 +45,15 @@ WELL_BEHAVED = """
 """
 
 GIVEN = Given(
-    (TenantWish("tenant", settings={"max_reservation_extensions": 2}), TenantWish("other")),
+    (TenantSpec("tenant", settings={"max_reservation_extensions": 2}), TenantSpec("other")),
     (
-        KeyWish("tenant", "tenant"),
-        KeyWish("other", "other"),
-        KeyWish("reader", "tenant", ("balances:read",), ("workspace:eng",), expired=True),
+        KeySpec("tenant", "tenant"),
+        KeySpec("other", "other"),
+        KeySpec("reader", "tenant", ("balances:read",), ("workspace:eng",), expired=True),
     ),
     (
-        BudgetWish("tenant", "", "TOKENS", 2**63 - 1),
-        BudgetWish(
+        BudgetSpec("tenant", "", "TOKENS", 2**63 - 1),
+        BudgetSpec(
             "other",
             "workspace:eng",
             "CREDITS",
@@ -73,9 +73,9 @@ def script(folder: Path, text: str) -> list[str]:
     return [sys.executable, str(file)]
 
 
-def well_behaved(folder: Path, *lacks: str) -> CommandPlug:
+def well_behaved(folder: Path, *lacks: str) -> CommandProvisioner:
     (folder / "lacks").write_text(json.dumps(lacks))
-    return CommandPlug(script(folder, WELL_BEHAVED))
+    return CommandProvisioner(script(folder, WELL_BEHAVED))
 
 
 def requests(folder: Path) -> list[dict[str, Any]]:
@@ -83,8 +83,8 @@ def requests(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_case_is_asked_for_in_one_request(tmp_path: Path) -> None:
-    plug = well_behaved(tmp_path)
-    prepared = plug.prepare(GIVEN)
+    provisioner = well_behaved(tmp_path)
+    prepared = provisioner.prepare(GIVEN)
     first, request = requests(tmp_path)
     assert first == {"action": "capabilities"}
     ids = {tenant["name"]: tenant["id"] for tenant in request["tenants"]}
@@ -136,32 +136,32 @@ def test_a_change_names_ids_and_secrets(
 
 
 def test_every_request_is_as_the_schema_says(tmp_path: Path) -> None:
-    plug = well_behaved(tmp_path)
-    prepared = plug.prepare(GIVEN)
+    provisioner = well_behaved(tmp_path)
+    prepared = provisioner.prepare(GIVEN)
     for kind in ("freeze", "close_budget", "repay", "suspend_tenant", "corrupt_tenant"):
-        plug.change(prepared, Change(kind, unit="TOKENS", amount=1))
-    plug.change(prepared, Change("revoke", key="reader"))
+        provisioner.change(prepared, Change(kind, unit="TOKENS", amount=1))
+    provisioner.change(prepared, Change("revoke", key="reader"))
     for request in requests(tmp_path):
         assert fault("provision.schema.json", request["action"], request) is None
         assert fault("provision.schema.json", "", request) is None
 
 
 def test_the_schema_lists_every_need() -> None:
-    for need in NEEDS:
+    for need in CAPABILITIES:
         assert fault("provision.schema.json", "capabilitiesAnswer", {"lacks": [need]}) is None
 
 
 def test_what_is_lacking_is_said(tmp_path: Path) -> None:
-    plug = well_behaved(tmp_path, "debt", "second_tenant")
-    assert plug.lacks(GIVEN) == (
+    provisioner = well_behaved(tmp_path, "debt", "second_tenant")
+    assert provisioner.lacks(GIVEN) == (
         "the provisioning command cannot make more than one tenant for a case"
     )
-    one = Given((TenantWish("tenant"),), (KeyWish("tenant", "tenant"),), ())
-    assert plug.lacks(one) is None
+    one = Given((TenantSpec("tenant"),), (KeySpec("tenant", "tenant"),), ())
+    assert provisioner.lacks(one) is None
 
 
 def test_needs_of_a_case() -> None:
-    assert needs_of(GIVEN) == [
+    assert capabilities_for(GIVEN) == [
         "second_tenant",
         "tenant_settings",
         "permissions",
@@ -177,13 +177,15 @@ def test_needs_of_a_case() -> None:
 def test_a_command_line_is_split_into_words(tmp_path: Path) -> None:
     (tmp_path / "lacks").write_text("[]")
     python, file = script(tmp_path, WELL_BEHAVED)
-    assert CommandPlug(f"'{python}' {file}").lacks(GIVEN) is None
+    assert CommandProvisioner(f"'{python}' {file}").lacks(GIVEN) is None
 
 
 def test_several_at_once(tmp_path: Path) -> None:
-    plug = well_behaved(tmp_path)
+    provisioner = well_behaved(tmp_path)
     found: list[Prepared] = []
-    threads = [threading.Thread(target=lambda: found.append(plug.prepare(GIVEN))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(provisioner.prepare(GIVEN))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -196,7 +198,7 @@ def test_several_at_once(tmp_path: Path) -> None:
 
 def failure_of(command: str | list[str], timeout: float = 30.0) -> str:
     with pytest.raises(ProvisioningError) as failure:
-        CommandPlug(command, timeout).prepare(GIVEN)
+        CommandProvisioner(command, timeout).prepare(GIVEN)
     message = str(failure.value)
     assert "\n" not in message
     return message
@@ -301,9 +303,9 @@ def test_commands_that_cannot_be_run(command: str, says: str) -> None:
 def test_a_command_that_does_not_read(tmp_path: Path) -> None:
     command = script(tmp_path, """print('{"lacks": []}')""")
     big = Given(
-        (TenantWish("tenant"),),
-        tuple(KeyWish(f"key{number}", "tenant") for number in range(5000)),
+        (TenantSpec("tenant"),),
+        tuple(KeySpec(f"key{number}", "tenant") for number in range(5000)),
         (),
     )
     with pytest.raises(ProvisioningError, match="answered wrongly"):
-        CommandPlug(command).prepare(big)
+        CommandProvisioner(command).prepare(big)

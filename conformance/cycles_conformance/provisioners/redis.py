@@ -17,16 +17,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
+    KeySpec,
     Prepared,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision.common import (
+from cycles_conformance.provisioners.common import (
     MAX_AMOUNT,
     RUNTIME_PERMISSIONS,
     fresh_tenant_id,
@@ -61,7 +61,7 @@ _TENANT_DEFAULTS = {
 Row = dict[str, str]
 
 
-class RedisPlug:
+class RedisProvisioner:
     """Writes into the store at ``url`` (``redis://``, ``rediss://`` or ``unix://``).
 
     Makes everything that a case can ask for. ``close_tenant`` flips the tenant's record and leaves
@@ -87,7 +87,7 @@ class RedisPlug:
         return None
 
     def prepare(self, given: Given) -> Prepared:
-        ids = {wish.name: fresh_tenant_id() for wish in given.tenants}
+        ids = {spec.name: fresh_tenant_id() for spec in given.tenants}
         secrets_by_name: dict[str, str] = {}
         with self._errors():
             pipe = self._redis.pipeline(transaction=True)
@@ -202,24 +202,24 @@ class RedisPlug:
 # -- records ---------------------------------------------------------------------------------
 
 
-def _tenant_record(tenant_id: str, wish: TenantWish) -> dict[str, Any]:
+def _tenant_record(tenant_id: str, spec: TenantSpec) -> dict[str, Any]:
     now = _instant()
     record = {
         "tenant_id": tenant_id,
         "name": tenant_id,
-        "status": wish.status,
+        "status": spec.status,
         "created_at": now,
         **_TENANT_DEFAULTS,
-        **wish.settings,
+        **spec.settings,
     }
     stamps = {"SUSPENDED": "suspended_at", "CLOSED": "closed_at"}
-    if wish.status in stamps:
-        record |= {"updated_at": now, stamps[wish.status]: now}
+    if spec.status in stamps:
+        record |= {"updated_at": now, stamps[spec.status]: now}
     return record
 
 
-def _key_record(key_id: str, secret: str, tenant_id: str, wish: KeyWish) -> dict[str, Any]:
-    permissions = RUNTIME_PERMISSIONS if wish.permissions is None else wish.permissions
+def _key_record(key_id: str, secret: str, tenant_id: str, spec: KeySpec) -> dict[str, Any]:
+    permissions = RUNTIME_PERMISSIONS if spec.permissions is None else spec.permissions
     # The prefix of the reference: its bcrypt knows no other.
     salt = bcrypt.gensalt(_BCRYPT_ROUNDS, prefix=b"2a")
     record: dict[str, Any] = {
@@ -227,15 +227,15 @@ def _key_record(key_id: str, secret: str, tenant_id: str, wish: KeyWish) -> dict
         "tenant_id": tenant_id,
         "key_prefix": secret[:_PREFIX_LENGTH],
         "key_hash": bcrypt.hashpw(secret.encode(), salt).decode(),
-        "name": f"conformance {wish.name}",
+        "name": f"conformance {spec.name}",
         "permissions": list(permissions),
         "status": "ACTIVE",
         "created_at": _instant(days=-2),
-        "expires_at": _instant(days=-1 if wish.expired else 90),
+        "expires_at": _instant(days=-1 if spec.expired else 90),
     }
-    if wish.scope_filter is not None:
-        record["scope_filter"] = list(wish.scope_filter)
-    if wish.revoked:
+    if spec.scope_filter is not None:
+        record["scope_filter"] = list(spec.scope_filter)
+    if spec.revoked:
         record |= {
             "status": "REVOKED",
             "revoked_at": _instant(),
@@ -244,35 +244,36 @@ def _key_record(key_id: str, secret: str, tenant_id: str, wish: KeyWish) -> dict
     return record
 
 
-def _budget_row(tenant_id: str, wish: BudgetWish) -> Row:
+def _budget_row(tenant_id: str, spec: BudgetSpec) -> Row:
     row = {
         "ledger_id": str(uuid.uuid4()),
         "tenant_id": tenant_id,
-        "scope": scope_below(tenant_id, wish.scope),
-        "unit": wish.unit,
-        "allocated": str(wish.allocated),
-        "remaining": str(wish.allocated - wish.debt),
+        "scope": scope_below(tenant_id, spec.scope),
+        "unit": spec.unit,
+        "allocated": str(spec.allocated),
+        "remaining": str(spec.allocated - spec.debt),
         "reserved": "0",
         "spent": "0",
-        "debt": str(wish.debt),
-        "overdraft_limit": str(wish.overdraft_limit),
-        "is_over_limit": _flag(is_over_limit(wish)),
-        "status": wish.status,
+        "debt": str(spec.debt),
+        "overdraft_limit": str(spec.overdraft_limit),
+        "is_over_limit": _flag(is_over_limit(spec)),
+        "status": spec.status,
         "created_at": _milliseconds(),
     }
-    if wish.status == "CLOSED":
+    if spec.status == "CLOSED":
         row["closed_at"] = row["updated_at"] = _milliseconds()
-    if wish.commit_overage_policy is not None:
-        row["commit_overage_policy"] = wish.commit_overage_policy
-    if wish.caps is not None:
-        row["caps_json"] = json.dumps(dict(wish.caps))
+    if spec.commit_overage_policy is not None:
+        row["commit_overage_policy"] = spec.commit_overage_policy
+    if spec.caps is not None:
+        row["caps_json"] = json.dumps(dict(spec.caps))
     return row
 
 
 def _changed(row: Row, change: Change) -> Row:
     """Fields of a budget that a change rewrites. Raises ProvisioningError where it is not allowed.
 
-    Refuses what the governance contract refuses, so that a case means the same with every plug.
+    Refuses what the governance contract refuses, so that a case means the same with every
+    provisioner.
     """
     status = row.get("status", "ACTIVE")
     allowed = {"freeze": ("ACTIVE",), "unfreeze": ("FROZEN",), "close_budget": ("ACTIVE", "FROZEN")}

@@ -25,30 +25,30 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
+    KeySpec,
     Prepared,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision.common import (
+from cycles_conformance.provisioners.capabilities import CAPABILITIES, capabilities_for
+from cycles_conformance.provisioners.common import (
     fresh_tenant_id,
     is_over_limit,
     one_line,
     secret_of,
     tenant_of,
 )
-from cycles_conformance.provision.needs import NEEDS, needs_of
-from cycles_conformance.provision.schemas import fault
+from cycles_conformance.provisioners.schemas import fault
 
 SCHEMA = "provision.schema.json"
 _OF_A_BUDGET = ("freeze", "unfreeze", "close_budget", "fund", "repay")
 
 
-class CommandPlug:
+class CommandProvisioner:
     """Runs ``command``: a list of words, or a text that is split as a shell would (no shell runs).
 
     ``timeout`` in seconds bounds each action; what runs longer is killed with its children. Asks
@@ -69,16 +69,16 @@ class CommandPlug:
         self._lacks = frozenset(answer["lacks"])
 
     def lacks(self, given: Given) -> str | None:
-        for need in needs_of(given):
+        for need in capabilities_for(given):
             if need in self._lacks:
-                return f"the provisioning command cannot {NEEDS[need]}"
+                return f"the provisioning command cannot {CAPABILITIES[need]}"
         return None
 
     def prepare(self, given: Given) -> Prepared:
         request = {
-            "tenants": [_tenant(wish) for wish in given.tenants],
-            "keys": [_key(wish) for wish in given.keys],
-            "budgets": [_budget(wish) for wish in given.budgets],
+            "tenants": [_tenant(spec) for spec in given.tenants],
+            "keys": [_key(spec) for spec in given.keys],
+            "budgets": [_budget(spec) for spec in given.budgets],
             "shared": given.shared,
         }
         answer = self._run("prepare", request)
@@ -169,43 +169,43 @@ def _kill(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _tenant(wish: TenantWish) -> dict[str, Any]:
+def _tenant(spec: TenantSpec) -> dict[str, Any]:
     return {
-        "name": wish.name,
+        "name": spec.name,
         "id": fresh_tenant_id(),
-        "status": wish.status,
-        "settings": dict(wish.settings),
-        "record": wish.record,
+        "status": spec.status,
+        "settings": dict(spec.settings),
+        "record": spec.record,
     }
 
 
-def _key(wish: KeyWish) -> dict[str, Any]:
+def _key(spec: KeySpec) -> dict[str, Any]:
     key: dict[str, Any] = {
-        "name": wish.name,
-        "tenant": wish.tenant,
-        "revoked": wish.revoked,
-        "expired": wish.expired,
+        "name": spec.name,
+        "tenant": spec.tenant,
+        "revoked": spec.revoked,
+        "expired": spec.expired,
     }
-    if wish.permissions is not None:
-        key["permissions"] = list(wish.permissions)
-    if wish.scope_filter is not None:
-        key["scope_filter"] = list(wish.scope_filter)
+    if spec.permissions is not None:
+        key["permissions"] = list(spec.permissions)
+    if spec.scope_filter is not None:
+        key["scope_filter"] = list(spec.scope_filter)
     return key
 
 
-def _budget(wish: BudgetWish) -> dict[str, Any]:
+def _budget(spec: BudgetSpec) -> dict[str, Any]:
     budget: dict[str, Any] = {
-        "tenant": wish.tenant,
-        "scope": wish.scope,
-        "unit": wish.unit,
-        "allocated": wish.allocated,
-        "overdraft_limit": wish.overdraft_limit,
-        "status": wish.status,
-        "debt": wish.debt,
-        "is_over_limit": is_over_limit(wish),
+        "tenant": spec.tenant,
+        "scope": spec.scope,
+        "unit": spec.unit,
+        "allocated": spec.allocated,
+        "overdraft_limit": spec.overdraft_limit,
+        "status": spec.status,
+        "debt": spec.debt,
+        "is_over_limit": is_over_limit(spec),
     }
-    if wish.commit_overage_policy is not None:
-        budget["commit_overage_policy"] = wish.commit_overage_policy
-    if wish.caps is not None:
-        budget["caps"] = dict(wish.caps)
+    if spec.commit_overage_policy is not None:
+        budget["commit_overage_policy"] = spec.commit_overage_policy
+    if spec.caps is not None:
+        budget["caps"] = dict(spec.caps)
     return budget

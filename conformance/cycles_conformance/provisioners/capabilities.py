@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
-from cycles_conformance.provision.common import is_over_limit
+from cycles_conformance.provisioners import BudgetSpec, Given, KeySpec, TenantSpec
+from cycles_conformance.provisioners.common import is_over_limit
 
-NEEDS: dict[str, str] = {
+CAPABILITIES: dict[str, str] = {
     "second_tenant": "make more than one tenant for a case",
     "tenant_settings": "set reservation limits or an overage policy of a tenant",
     "suspended_tenant": "make a tenant that is suspended",
@@ -37,8 +37,9 @@ NEEDS: dict[str, str] = {
 """Each with the words that finish the sentence "the … cannot"."""
 
 
-def needs_of(given: Given) -> list[str]:
-    """Names from NEEDS of what a case needs, in their order; changes during the case included."""
+def capabilities_for(given: Given) -> list[str]:
+    """Names from CAPABILITIES of what a case needs, in their order; changes during the case
+    included."""
     found = set(given.changes)
     if len(given.tenants) > 1:
         found.add("second_tenant")
@@ -48,44 +49,44 @@ def needs_of(given: Given) -> list[str]:
         found.update(_of_key(key))
     for budget in given.budgets:
         found.update(_of_budget(budget))
-    return [need for need in NEEDS if need in found]
+    return [need for need in CAPABILITIES if need in found]
 
 
-def _of_tenant(wish: TenantWish) -> Iterator[str]:
-    if wish.settings:
+def _of_tenant(spec: TenantSpec) -> Iterator[str]:
+    if spec.settings:
         yield "tenant_settings"
-    if wish.status == "SUSPENDED":
+    if spec.status == "SUSPENDED":
         yield "suspended_tenant"
-    if wish.status == "CLOSED":
+    if spec.status == "CLOSED":
         yield "closed_tenant"
-    if not wish.record:
+    if not spec.record:
         yield "tenant_without_record"
 
 
-def _of_key(wish: KeyWish) -> Iterator[str]:
-    if wish.permissions is not None:
+def _of_key(spec: KeySpec) -> Iterator[str]:
+    if spec.permissions is not None:
         yield "permissions"
-    if wish.scope_filter is not None:
+    if spec.scope_filter is not None:
         yield "scope_filter"
-    if wish.revoked:
+    if spec.revoked:
         yield "revoked_key"
-    if wish.expired:
+    if spec.expired:
         yield "expired_key"
 
 
-def _of_budget(wish: BudgetWish) -> Iterator[str]:
-    if wish.overdraft_limit:
+def _of_budget(spec: BudgetSpec) -> Iterator[str]:
+    if spec.overdraft_limit:
         yield "overdraft_limit"
-    if wish.status == "FROZEN":
+    if spec.status == "FROZEN":
         yield "frozen_budget"
-    if wish.status == "CLOSED":
+    if spec.status == "CLOSED":
         yield "closed_budget"
-    if wish.debt:
+    if spec.debt:
         yield "debt"
     # A flag that follows from debt and limit asks for nothing more.
-    if is_over_limit(wish) != (wish.debt > wish.overdraft_limit):
+    if is_over_limit(spec) != (spec.debt > spec.overdraft_limit):
         yield "is_over_limit"
-    if wish.commit_overage_policy is not None:
+    if spec.commit_overage_policy is not None:
         yield "commit_overage_policy"
-    if wish.caps is not None:
+    if spec.caps is not None:
         yield "caps"

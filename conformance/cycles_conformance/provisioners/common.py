@@ -1,11 +1,11 @@
-"""What several plugs share: names, scopes, and the permissions of an ordinary key."""
+"""What several provisioners share: names, scopes, and the permissions of an ordinary key."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
 
-from cycles_conformance.provision import BudgetWish, Change, Prepared, ProvisioningError
+from cycles_conformance.provisioners import BudgetSpec, Change, Prepared, ProvisioningError
 
 RUNTIME_PERMISSIONS: tuple[str, ...] = (
     "reservations:create",
@@ -47,11 +47,11 @@ def secret_of(prepared: Prepared, change: Change) -> str:
     return _named(prepared.secrets, change.key, "key")
 
 
-def is_over_limit(wish: BudgetWish) -> bool:
-    """The flag that a budget starts with: as wished, else what its debt makes it."""
-    if wish.is_over_limit is None:
-        return wish.debt > wish.overdraft_limit
-    return wish.is_over_limit
+def is_over_limit(spec: BudgetSpec) -> bool:
+    """The flag that a budget starts with: as specified, else what its debt makes it."""
+    if spec.is_over_limit is None:
+        return spec.debt > spec.overdraft_limit
+    return spec.is_over_limit
 
 
 def one_line(text: str, limit: int = 300) -> str:

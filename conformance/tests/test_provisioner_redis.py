@@ -1,4 +1,4 @@
-"""What RedisPlug leaves in the store, in the shapes that the reference deployment reads."""
+"""What RedisProvisioner leaves in the store, in the shapes that the reference deployment reads."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import Any
 
 import bcrypt
 import pytest
-from cycles_conformance.provision import (
-    BudgetWish,
+from cycles_conformance.provisioners import (
+    BudgetSpec,
     Change,
     Given,
-    KeyWish,
-    Plug,
+    KeySpec,
     Prepared,
+    Provisioner,
     ProvisioningError,
-    TenantWish,
+    TenantSpec,
 )
-from cycles_conformance.provision.redis import RedisPlug
+from cycles_conformance.provisioners.redis import RedisProvisioner
 
 MAX = 2**63 - 1
 
 
 @pytest.fixture
-def plug(store: Any, redis_url: str) -> Iterator[RedisPlug]:
-    plug = RedisPlug(redis_url)
-    yield plug
-    plug.close()
+def provisioner(store: Any, redis_url: str) -> Iterator[RedisProvisioner]:
+    provisioner = RedisProvisioner(redis_url)
+    yield provisioner
+    provisioner.close()
 
 
-def given(*budgets: BudgetWish, **tenant: Any) -> Given:
+def given(*budgets: BudgetSpec, **tenant: Any) -> Given:
     return Given(
-        (TenantWish("tenant", **tenant),), (KeyWish("tenant", "tenant"),), budgets or (budget(),)
+        (TenantSpec("tenant", **tenant),), (KeySpec("tenant", "tenant"),), budgets or (budget(),)
     )
 
 
-def budget(allocated: int = 1000, **rest: Any) -> BudgetWish:
-    return BudgetWish("tenant", rest.pop("scope", ""), "TOKENS", allocated, **rest)
+def budget(allocated: int = 1000, **rest: Any) -> BudgetSpec:
+    return BudgetSpec("tenant", rest.pop("scope", ""), "TOKENS", allocated, **rest)
 
 
 def stored(store: Any, prepared: Prepared, path: str = "", unit: str = "TOKENS") -> dict[str, str]:
@@ -72,9 +72,9 @@ def instant(text: str) -> datetime:
 
 
 def test_a_tenant_has_a_fresh_id_a_record_and_its_place_in_the_index(
-    plug: Plug, store: Any
+    provisioner: Provisioner, store: Any
 ) -> None:
-    first, second = plug.prepare(given()), plug.prepare(given())
+    first, second = provisioner.prepare(given()), provisioner.prepare(given())
     assert first.tenants["tenant"] != second.tenants["tenant"]
     for prepared in (first, second):
         tenant_id = prepared.tenants["tenant"]
@@ -93,9 +93,9 @@ def test_a_tenant_has_a_fresh_id_a_record_and_its_place_in_the_index(
     assert store.smembers("tenants") == set(first.tenants.values()) | set(second.tenants.values())
 
 
-def test_settings_of_the_case_stand_in_the_record(plug: Plug, store: Any) -> None:
+def test_settings_of_the_case_stand_in_the_record(provisioner: Provisioner, store: Any) -> None:
     settings = {"default_reservation_ttl_ms": 5000, "max_reservation_extensions": 0}
-    prepared = plug.prepare(given(settings=settings))
+    prepared = provisioner.prepare(given(settings=settings))
     record = json.loads(store.get(f"tenant:{prepared.tenants['tenant']}"))
     assert {name: record[name] for name in settings} == settings
 
@@ -103,15 +103,19 @@ def test_settings_of_the_case_stand_in_the_record(plug: Plug, store: Any) -> Non
 @pytest.mark.parametrize(
     ("status", "stamp"), [("SUSPENDED", "suspended_at"), ("CLOSED", "closed_at")]
 )
-def test_a_status_comes_with_its_time(plug: Plug, store: Any, status: str, stamp: str) -> None:
-    prepared = plug.prepare(given(status=status))
+def test_a_status_comes_with_its_time(
+    provisioner: Provisioner, store: Any, status: str, stamp: str
+) -> None:
+    prepared = provisioner.prepare(given(status=status))
     record = json.loads(store.get(f"tenant:{prepared.tenants['tenant']}"))
     assert record["status"] == status
     assert instant(record[stamp])
 
 
-def test_a_tenant_without_a_record_still_has_keys_and_budgets(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given(record=False))
+def test_a_tenant_without_a_record_still_has_keys_and_budgets(
+    provisioner: Provisioner, store: Any
+) -> None:
+    prepared = provisioner.prepare(given(record=False))
     assert not store.exists(f"tenant:{prepared.tenants['tenant']}", "tenants")
     assert key_record(store, prepared.secrets["tenant"])["status"] == "ACTIVE"
     assert stored(store, prepared)["allocated"] == "1000"
@@ -120,12 +124,14 @@ def test_a_tenant_without_a_record_still_has_keys_and_budgets(plug: Plug, store:
 # -- keys --------------------------------------------------------------------------------------
 
 
-def keys(plug: Plug, *wishes: KeyWish) -> Prepared:
-    return plug.prepare(Given((TenantWish("tenant"),), wishes, ()))
+def keys(provisioner: Provisioner, *specs: KeySpec) -> Prepared:
+    return provisioner.prepare(Given((TenantSpec("tenant"),), specs, ()))
 
 
-def test_a_key_is_found_by_its_prefix_and_proved_by_its_hash(plug: Plug, store: Any) -> None:
-    prepared = keys(plug, KeyWish("tenant", "tenant"))
+def test_a_key_is_found_by_its_prefix_and_proved_by_its_hash(
+    provisioner: Provisioner, store: Any
+) -> None:
+    prepared = keys(provisioner, KeySpec("tenant", "tenant"))
     secret = prepared.secrets["tenant"]
     record = key_record(store, secret)
     assert secret.startswith("cyc_live_") and len(secret) == 41
@@ -141,14 +147,14 @@ def test_a_key_is_found_by_its_prefix_and_proved_by_its_hash(plug: Plug, store: 
     assert not any(name.startswith("admin:") for name in record["permissions"])
 
 
-def test_what_a_key_is_asked_to_be(plug: Plug, store: Any) -> None:
+def test_what_a_key_is_asked_to_be(provisioner: Provisioner, store: Any) -> None:
     prepared = keys(
-        plug,
-        KeyWish("reader", "tenant", permissions=("balances:read",)),
-        KeyWish("nothing", "tenant", permissions=()),
-        KeyWish("narrow", "tenant", scope_filter=("workspace:eng",)),
-        KeyWish("revoked", "tenant", revoked=True),
-        KeyWish("expired", "tenant", expired=True),
+        provisioner,
+        KeySpec("reader", "tenant", permissions=("balances:read",)),
+        KeySpec("nothing", "tenant", permissions=()),
+        KeySpec("narrow", "tenant", scope_filter=("workspace:eng",)),
+        KeySpec("revoked", "tenant", revoked=True),
+        KeySpec("expired", "tenant", expired=True),
     )
     records = {name: key_record(store, secret) for name, secret in prepared.secrets.items()}
     assert records["reader"]["permissions"] == ["balances:read"]
@@ -161,12 +167,12 @@ def test_what_a_key_is_asked_to_be(plug: Plug, store: Any) -> None:
 
 
 def test_no_key_takes_the_prefix_of_another(
-    plug: Plug, store: Any, monkeypatch: pytest.MonkeyPatch
+    provisioner: Provisioner, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(["sameXaaa", "sameXbbb", "otherccc"])
     monkeypatch.setattr("secrets.token_urlsafe", lambda _: next(drawn))
-    first = keys(plug, KeyWish("tenant", "tenant")).secrets["tenant"]
-    second = keys(plug, KeyWish("tenant", "tenant")).secrets["tenant"]
+    first = keys(provisioner, KeySpec("tenant", "tenant")).secrets["tenant"]
+    second = keys(provisioner, KeySpec("tenant", "tenant")).secrets["tenant"]
     assert (first, second) == ("cyc_live_sameXaaa", "cyc_live_otherccc")
     assert bcrypt.checkpw(first.encode(), key_record(store, first)["key_hash"].encode())
 
@@ -174,8 +180,10 @@ def test_no_key_takes_the_prefix_of_another(
 # -- budgets -----------------------------------------------------------------------------------
 
 
-def test_a_budget_is_a_hash_of_exact_decimals(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given(budget(MAX), budget(2**53 + 1, scope="workspace:Eng/agent:bot")))
+def test_a_budget_is_a_hash_of_exact_decimals(provisioner: Provisioner, store: Any) -> None:
+    prepared = provisioner.prepare(
+        given(budget(MAX), budget(2**53 + 1, scope="workspace:Eng/agent:bot"))
+    )
     tenant_id = prepared.tenants["tenant"]
     row = stored(store, prepared)
     assert re.fullmatch(r"[0-9a-f-]{36}", row.pop("ledger_id"))
@@ -202,7 +210,7 @@ def test_a_budget_is_a_hash_of_exact_decimals(plug: Plug, store: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("debt", "limit", "wished", "flag"),
+    ("debt", "limit", "specified", "flag"),
     [
         (10, 10, None, "false"),
         (11, 10, None, "true"),
@@ -211,68 +219,72 @@ def test_a_budget_is_a_hash_of_exact_decimals(plug: Plug, store: Any) -> None:
     ],
 )
 def test_debt_and_the_flag(
-    plug: Plug, store: Any, debt: int, limit: int, wished: bool | None, flag: str
+    provisioner: Provisioner, store: Any, debt: int, limit: int, specified: bool | None, flag: str
 ) -> None:
-    wish = budget(1000, debt=debt, overdraft_limit=limit, is_over_limit=wished)
-    row = stored(store, plug.prepare(given(wish)))
+    spec = budget(1000, debt=debt, overdraft_limit=limit, is_over_limit=specified)
+    row = stored(store, provisioner.prepare(given(spec)))
     assert row["debt"] == str(debt)
     assert row["remaining"] == str(1000 - debt)
     assert row["overdraft_limit"] == str(limit)
     assert row["is_over_limit"] == flag
 
 
-def test_debt_beyond_the_allocation_makes_remaining_negative(plug: Plug, store: Any) -> None:
-    row = stored(store, plug.prepare(given(budget(5, debt=12))))
+def test_debt_beyond_the_allocation_makes_remaining_negative(
+    provisioner: Provisioner, store: Any
+) -> None:
+    row = stored(store, provisioner.prepare(given(budget(5, debt=12))))
     assert row["remaining"] == "-7"
 
 
-def test_the_other_attributes_of_a_budget(plug: Plug, store: Any) -> None:
+def test_the_other_attributes_of_a_budget(provisioner: Provisioner, store: Any) -> None:
     caps = {"max_tokens": 5, "tool_allowlist": ["a"]}
-    wish = budget(status="FROZEN", commit_overage_policy="REJECT", caps=caps)
-    row = stored(store, plug.prepare(given(wish)))
+    spec = budget(status="FROZEN", commit_overage_policy="REJECT", caps=caps)
+    row = stored(store, provisioner.prepare(given(spec)))
     assert (row["status"], row["commit_overage_policy"]) == ("FROZEN", "REJECT")
     assert json.loads(row["caps_json"]) == caps
-    closed = stored(store, plug.prepare(given(budget(status="CLOSED"))))
+    closed = stored(store, provisioner.prepare(given(budget(status="CLOSED"))))
     assert closed["status"] == "CLOSED" and closed["closed_at"]
 
 
-def test_budgets_of_several_tenants(plug: Plug, store: Any) -> None:
-    wish = Given(
-        (TenantWish("tenant"), TenantWish("other")),
-        (KeyWish("tenant", "tenant"), KeyWish("other", "other")),
-        (budget(), BudgetWish("other", "", "CREDITS", 7)),
+def test_budgets_of_several_tenants(provisioner: Provisioner, store: Any) -> None:
+    spec = Given(
+        (TenantSpec("tenant"), TenantSpec("other")),
+        (KeySpec("tenant", "tenant"), KeySpec("other", "other")),
+        (budget(), BudgetSpec("other", "", "CREDITS", 7)),
     )
-    prepared = plug.prepare(wish)
+    prepared = provisioner.prepare(spec)
     other = prepared.tenants["other"]
     assert store.hget(f"budget:tenant:{other}:CREDITS", "tenant_id") == other
     assert key_record(store, prepared.secrets["other"])["tenant_id"] == other
 
 
-def test_nothing_is_lacking(plug: Plug) -> None:
-    assert plug.lacks(given(budget(debt=1, caps={}, is_over_limit=True), record=False)) is None
+def test_nothing_is_lacking(provisioner: Provisioner) -> None:
+    assert (
+        provisioner.lacks(given(budget(debt=1, caps={}, is_over_limit=True), record=False)) is None
+    )
 
 
 # -- changes -----------------------------------------------------------------------------------
 
 
-def change(plug: Plug, prepared: Prepared, kind: str, amount: int = 0) -> None:
-    plug.change(prepared, Change(kind, unit="TOKENS", amount=amount))
+def change(provisioner: Provisioner, prepared: Prepared, kind: str, amount: int = 0) -> None:
+    provisioner.change(prepared, Change(kind, unit="TOKENS", amount=amount))
 
 
-def test_freeze_and_unfreeze(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given())
+def test_freeze_and_unfreeze(provisioner: Provisioner, store: Any) -> None:
+    prepared = provisioner.prepare(given())
     before = amounts(stored(store, prepared))
-    change(plug, prepared, "freeze")
+    change(provisioner, prepared, "freeze")
     assert amounts(stored(store, prepared)) == {**before, "status": "FROZEN"}
-    change(plug, prepared, "unfreeze")
+    change(provisioner, prepared, "unfreeze")
     assert amounts(stored(store, prepared)) == before
 
 
-def test_closing_a_budget_returns_its_holds(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given(budget(500)))
+def test_closing_a_budget_returns_its_holds(provisioner: Provisioner, store: Any) -> None:
+    prepared = provisioner.prepare(given(budget(500)))
     place = f"budget:tenant:{prepared.tenants['tenant']}:TOKENS"
     store.hset(place, mapping={"remaining": "350", "reserved": "100", "spent": "50"})
-    change(plug, prepared, "close_budget")
+    change(provisioner, prepared, "close_budget")
     row = stored(store, prepared)
     assert (row["status"], row["reserved"], row["remaining"], row["spent"]) == (
         "CLOSED",
@@ -292,7 +304,7 @@ def test_closing_a_budget_returns_its_holds(plug: Plug, store: Any) -> None:
     ],
 )
 def test_funding_is_exact(
-    plug: Plug,
+    provisioner: Provisioner,
     store: Any,
     kind: str,
     amount: int,
@@ -301,8 +313,8 @@ def test_funding_is_exact(
     debt: int,
     flag: str,
 ) -> None:
-    prepared = plug.prepare(given(budget(1001, debt=50, overdraft_limit=40)))
-    change(plug, prepared, kind, amount)
+    prepared = provisioner.prepare(given(budget(1001, debt=50, overdraft_limit=40)))
+    change(provisioner, prepared, kind, amount)
     row = stored(store, prepared)
     assert (row["allocated"], row["remaining"], row["debt"], row["is_over_limit"]) == (
         str(allocated),
@@ -312,11 +324,11 @@ def test_funding_is_exact(
     )
 
 
-def test_no_funding_beyond_an_int64(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given(budget(MAX)))
+def test_no_funding_beyond_an_int64(provisioner: Provisioner, store: Any) -> None:
+    prepared = provisioner.prepare(given(budget(MAX)))
     before = stored(store, prepared)
     with pytest.raises(ProvisioningError, match="int64"):
-        change(plug, prepared, "fund", 1)
+        change(provisioner, prepared, "fund", 1)
     assert stored(store, prepared) == before
 
 
@@ -332,23 +344,23 @@ def test_no_funding_beyond_an_int64(plug: Plug, store: Any) -> None:
     ],
 )
 def test_what_the_admin_api_refuses_is_refused(
-    plug: Plug, store: Any, status: str, kind: str
+    provisioner: Provisioner, store: Any, status: str, kind: str
 ) -> None:
-    prepared = plug.prepare(given(budget(status=status)))
+    prepared = provisioner.prepare(given(budget(status=status)))
     before = stored(store, prepared)
     with pytest.raises(ProvisioningError, match=f"{kind}: tenant:ck-.* is {status}"):
-        change(plug, prepared, kind, 1)
+        change(provisioner, prepared, kind, 1)
     assert stored(store, prepared) == before
 
 
-def test_a_budget_that_is_not_there(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given())
+def test_a_budget_that_is_not_there(provisioner: Provisioner, store: Any) -> None:
+    prepared = provisioner.prepare(given())
     with pytest.raises(ProvisioningError, match=r"there is no budget:tenant:ck-.*:CREDITS"):
-        plug.change(prepared, Change("freeze", unit="CREDITS"))
+        provisioner.change(prepared, Change("freeze", unit="CREDITS"))
 
 
-def test_a_live_server_may_write_at_the_same_time(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given(budget(0)))
+def test_a_live_server_may_write_at_the_same_time(provisioner: Provisioner, store: Any) -> None:
+    prepared = provisioner.prepare(given(budget(0)))
     place = f"budget:tenant:{prepared.tenants['tenant']}:TOKENS"
 
     def reserve() -> None:
@@ -361,7 +373,7 @@ def test_a_live_server_may_write_at_the_same_time(plug: Plug, store: Any) -> Non
 
     def fund() -> None:
         for _ in range(50):
-            change(plug, prepared, "fund", 10)
+            change(provisioner, prepared, "fund", 10)
 
     threads = [threading.Thread(target=work) for work in (reserve, reserve, fund, fund)]
     for thread in threads:
@@ -376,27 +388,29 @@ def test_a_live_server_may_write_at_the_same_time(plug: Plug, store: Any) -> Non
     ("kind", "status", "stamp"),
     [("close_tenant", "CLOSED", "closed_at"), ("suspend_tenant", "SUSPENDED", "suspended_at")],
 )
-def test_the_status_of_a_tenant(plug: Plug, store: Any, kind: str, status: str, stamp: str) -> None:
-    prepared = plug.prepare(given(settings={"max_reservation_extensions": 3}))
-    plug.change(prepared, Change(kind))
+def test_the_status_of_a_tenant(
+    provisioner: Provisioner, store: Any, kind: str, status: str, stamp: str
+) -> None:
+    prepared = provisioner.prepare(given(settings={"max_reservation_extensions": 3}))
+    provisioner.change(prepared, Change(kind))
     record = json.loads(store.get(f"tenant:{prepared.tenants['tenant']}"))
     assert (record["status"], record["max_reservation_extensions"]) == (status, 3)
     assert instant(record[stamp]) == instant(record["updated_at"])
     assert key_record(store, prepared.secrets["tenant"])["status"] == "ACTIVE"
 
 
-def test_a_corrupt_tenant_record_is_no_json(plug: Plug, store: Any) -> None:
-    prepared = plug.prepare(given())
-    plug.change(prepared, Change("corrupt_tenant"))
+def test_a_corrupt_tenant_record_is_no_json(provisioner: Provisioner, store: Any) -> None:
+    prepared = provisioner.prepare(given())
+    provisioner.change(prepared, Change("corrupt_tenant"))
     with pytest.raises(ValueError):
         json.loads(store.get(f"tenant:{prepared.tenants['tenant']}"))
     with pytest.raises(ProvisioningError, match="no readable tenant:ck-"):
-        plug.change(prepared, Change("close_tenant"))
+        provisioner.change(prepared, Change("close_tenant"))
 
 
-def test_revoke(plug: Plug, store: Any) -> None:
-    prepared = keys(plug, KeyWish("tenant", "tenant"), KeyWish("reader", "tenant"))
-    plug.change(prepared, Change("revoke", key="reader"))
+def test_revoke(provisioner: Provisioner, store: Any) -> None:
+    prepared = keys(provisioner, KeySpec("tenant", "tenant"), KeySpec("reader", "tenant"))
+    provisioner.change(prepared, Change("revoke", key="reader"))
     assert key_record(store, prepared.secrets["reader"])["status"] == "REVOKED"
     assert key_record(store, prepared.secrets["tenant"])["status"] == "ACTIVE"
 
@@ -409,9 +423,9 @@ def test_revoke(plug: Plug, store: Any) -> None:
         (Change("revoke", key="none"), "no key named 'none'"),
     ],
 )
-def test_changes_that_name_nothing(plug: Plug, wrong: Change, says: str) -> None:
+def test_changes_that_name_nothing(provisioner: Provisioner, wrong: Change, says: str) -> None:
     with pytest.raises(ProvisioningError, match=says):
-        plug.change(plug.prepare(given()), wrong)
+        provisioner.change(provisioner.prepare(given()), wrong)
 
 
 # -- failures ----------------------------------------------------------------------------------
@@ -419,7 +433,7 @@ def test_changes_that_name_nothing(plug: Plug, wrong: Change, says: str) -> None
 
 def test_a_store_that_is_not_there_is_named_without_its_password() -> None:
     with pytest.raises(ProvisioningError) as failure:
-        RedisPlug("redis://user:hunter2@127.0.0.1:1/5")
+        RedisProvisioner("redis://user:hunter2@127.0.0.1:1/5")
     message = str(failure.value)
     assert message.startswith("redis://127.0.0.1:1/5: ")
     assert "hunter2" not in message and "\n" not in message
@@ -428,13 +442,13 @@ def test_a_store_that_is_not_there_is_named_without_its_password() -> None:
 @pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", "redis://x:notaport", ""])
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ProvisioningError):
-        RedisPlug(url)
+        RedisProvisioner(url)
 
 
 @pytest.mark.parametrize("missing", ["redis", "bcrypt"])
 def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, missing, None)
-        patch.delitem(sys.modules, "cycles_conformance.provision.redis")
+        patch.delitem(sys.modules, "cycles_conformance.provisioners.redis")
         with pytest.raises(ProvisioningError, match=r"pip install 'cycles-conformance\[redis\]'"):
-            importlib.import_module("cycles_conformance.provision.redis")
+            importlib.import_module("cycles_conformance.provisioners.redis")
