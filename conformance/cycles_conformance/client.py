@@ -7,14 +7,17 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from cycles_conformance.matching import MISSING
+from cycles_conformance.assertions.matching import MISSING, shown
+from cycles_conformance.failures import UnusableAnswer
 from cycles_conformance.results import Exchange
-from cycles_conformance.values import parse_json
+from cycles_conformance.values import at_pointer, parse_json
+
+Told = TypeVar("Told")
 
 LOST_AFTER = 25
 """So many requests in a row without an answer, and the target counts as gone."""
@@ -39,6 +42,29 @@ class Answer:
     """Bytes that are not UTF-8 stand in it as lone surrogates."""
     body: Any
     exchange: Exchange
+
+    def told(self, pointer: str, kind: type[Told]) -> Told:
+        """The value of the body there. Raises UnusableAnswer unless it is there and of that
+        kind."""
+        value = self.maybe(pointer, kind)
+        if value is None:
+            raise UnusableAnswer(f"status {self.status} without {pointer}")
+        return value
+
+    def maybe(self, pointer: str, kind: type[Told]) -> Told | None:
+        """The value of the body there, or None when there is none. Raises UnusableAnswer when it
+        is of another kind; 5.0 is an integer to JSON Schema, and true is none."""
+        try:
+            value = at_pointer(self.body, pointer)
+        except KeyError:
+            return None
+        if kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value is None:
+            return None
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise UnusableAnswer(f"{pointer} is {shown(value)}, which is no {kind.__name__}")
+        return value
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""The contract: operations, declared answers, schemas, and the sentences that bind a server."""
+"""The contract of a plane: operations, declared answers, schemas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from cycles_conformance.planes import RUNTIME
 from cycles_conformance.values import at_pointer, parse_json
+from cycles_conformance.yaml_text import YAML_FAULTS, yaml_fault, yaml_loader
 
 _URI = "urn:cycles-contract"
 _INDISPENSABLE = "createReservation"
@@ -48,9 +50,10 @@ class Operation:
 
 
 class Contract:
-    """One OpenAPI document of the runtime plane. Raises ContractError when it is none."""
+    """One OpenAPI document, of one plane. Raises ContractError when it is none."""
 
-    def __init__(self, text: str, name: str = "the contract") -> None:
+    def __init__(self, text: str, name: str = "the contract", plane: str = RUNTIME) -> None:
+        self.plane = plane
         try:
             document = _with_text_keys(yaml.load(text, Loader=yaml_loader()))  # noqa: S506
         except YAML_FAULTS as error:
@@ -69,25 +72,23 @@ class Contract:
         self.operations = {
             operation.operation_id: operation for operation in self._read_operations()
         }
-        if _INDISPENSABLE not in self.operations:
+        if plane == RUNTIME and _INDISPENSABLE not in self.operations:
             raise ContractError(
                 f"{name} is no contract of the Cycles runtime: it has no operation {_INDISPENSABLE}"
             )
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Contract:
-        """Of a file, or the bundled one. Raises ContractError."""
+    def load(cls, path: Path | None = None, plane: str = RUNTIME) -> Contract:
+        """Of a file, or the one that is bundled for the runtime plane. Raises ContractError."""
         if path is None:
-            folder = importlib.resources.files("cycles_conformance.openapi")
-            text = (folder / "cycles-protocol-v0.yaml").read_text(encoding="utf-8")
-            return cls(text, "the bundled contract")
+            return _bundled()
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ContractError(f"{path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ContractError(f"{path} cannot be read: it is not UTF-8") from error
-        contract = cls(text, str(path))
+        contract = cls(text, str(path), plane)
         # The bundled one is known to be sound, and this takes a while.
         for place, schema in _schemas(contract.document, ""):
             try:
@@ -210,6 +211,13 @@ class Contract:
         return [f"{what}{_place(error)}: {_shortened(error.message)}" for error in errors[:5]]
 
 
+@functools.cache
+def _bundled() -> Contract:
+    folder = importlib.resources.files("cycles_conformance.openapi")
+    text = (folder / "cycles-protocol-v0.yaml").read_text(encoding="utf-8")
+    return Contract(text, "the bundled contract")
+
+
 def _check_identifiers(status: int, headers: Mapping[str, str], body: str) -> list[str]:
     """The rules on ids that hold for every answer, whatever the operation."""
     problems = []
@@ -309,44 +317,3 @@ def _schemas(node: Any, place: str) -> Iterator[tuple[str, Any]]:
                     yield f"{here}/{_escape(schema)}", member[schema]
             elif name not in ("example", "examples"):
                 yield from _schemas(member, here)
-
-
-YAML_FAULTS = (yaml.YAMLError, ValueError, RecursionError)
-"""What reading a text as YAML can raise; ValueError for a number that is none."""
-
-
-def yaml_fault(error: Exception) -> str:
-    """What keeps a text from being YAML, in one line that begins with the place."""
-    if isinstance(error, RecursionError):
-        return "it holds itself, or is nested too deep"
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        return f"{place}{error.problem or error.context}"
-    return " ".join(str(error).split())
-
-
-@functools.cache
-def yaml_loader() -> type[yaml.SafeLoader]:
-    """YAML as JSON sees it: a date stays the text that it is, and no name comes twice."""
-
-    class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            # YAML forbids it and PyYAML takes the last: an expectation would be lost in silence.
-            names: set[str] = set()
-            for name, _ in node.value:
-                if not isinstance(name, yaml.ScalarNode):
-                    continue
-                if name.value in names:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the name {name.value!r} comes twice", name.start_mark
-                    )
-                names.add(name.value)
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    return Loader

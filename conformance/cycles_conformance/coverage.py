@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from cycles_conformance.collection import Case, Clause, Collection, all_steps, templates
+from cycles_conformance.casefiles.case import Case, Collection, all_steps
+from cycles_conformance.casefiles.clauses import Clause
+from cycles_conformance.casefiles.templates import operation_of
 from cycles_conformance.contract import Contract
+from cycles_conformance.contract_text import HEADING, plain, texts
+from cycles_conformance.planes import RUNTIME
 
-REASON_CODES = (
-    "BUDGET_EXCEEDED",
-    "BUDGET_FROZEN",
-    "BUDGET_CLOSED",
-    "BUDGET_NOT_FOUND",
-    "OVERDRAFT_LIMIT_EXCEEDED",
-    "DEBT_OUTSTANDING",
-    "TENANT_CLOSED",
-)
-"""Those of the base contract, which lists them in words: the schema is an open string."""
+REASON_CODES = {
+    RUNTIME: (
+        "BUDGET_EXCEEDED",
+        "BUDGET_FROZEN",
+        "BUDGET_CLOSED",
+        "BUDGET_NOT_FOUND",
+        "OVERDRAFT_LIMIT_EXCEEDED",
+        "DEBT_OUTSTANDING",
+        "TENANT_CLOSED",
+    )
+}
+"""Those that a contract lists in words: the schema is an open string."""
 
 _NORMATIVE = re.compile(r"\b(MUST|SHALL|SHOULD|REQUIRED|NEVER)\b")
-_HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 _ITEM = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.|\|) )")
 _SENTENCE = re.compile(r"(?<=[.;])\s+(?=[A-Z`*])")
 
@@ -42,10 +47,8 @@ class Sentence:
 class Coverage:
     claimed: list[Sentence]
     """What some case checks, in the contract's order; declared rules after all sentences."""
-    idle: list[Clause]
-    """Clauses that no case refers to."""
     misquoted: list[Clause]
-    """Clauses whose words do not stand where they say."""
+    """Clauses whose words do not stand where they say: the contract is another edition."""
     unclaimed: list[Sentence]
     """Normative sentences that no case checks; some of them bind clients or other planes."""
     operations: dict[str, list[str]]
@@ -53,26 +56,28 @@ class Coverage:
     no case expects."""
     errors: list[str]
     reasons: list[str]
-    reached: dict[str, set[str]] = field(default_factory=dict)
 
 
 def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = ()) -> Coverage:
-    """``extra`` are the property checks: they have ids, clauses and operations like cases."""
+    """What the cases check of one plane's contract. ``extra`` are the property checks: they have
+    ids, clauses and operations like cases."""
+    clauses = {
+        clause_id: clause
+        for clause_id, clause in collection.clauses.items()
+        if clause.plane == contract.plane
+    }
     claims: dict[str, list[str]] = {}
     for check in [*collection.cases, *extra]:
         for clause_id in check.clauses:
             claims.setdefault(clause_id, []).append(check.id)
     places = dict(texts(contract))
-    misquoted = [
-        clause
-        for clause in collection.clauses.values()
-        if clause.at not in places
-        or (clause.says and _plain(clause.says) not in _plain(places[clause.at]))
-    ]
+    words = {at: plain(text) for at, text in places.items()}
+    misquoted = [clause for clause in clauses.values() if not clause.stands_in(words)]
     statuses, errors, reasons = _reached(collection.cases, contract)
     for check in extra:
-        for operation in check.operations:
-            statuses.setdefault(operation, set())
+        for plane, operation_id in check.operations:
+            if plane == contract.plane:
+                statuses.setdefault(operation_id, set())
     operations = {}
     for operation_id, operation in contract.operations.items():
         if operation_id not in statuses:
@@ -81,13 +86,12 @@ def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = (
         missing = [s for s in operation.responses if s not in statuses[operation_id]]
         if missing:
             operations[operation_id] = missing
-    sentences = list(_sentences(places, collection.clauses, claims))
+    sentences = list(_sentences(places, clauses, claims))
     return Coverage(
         claimed=[
             *(sentence for sentence in sentences if sentence.cases),
-            *_declared(collection.clauses, claims),
+            *_declared(clauses, claims),
         ],
-        idle=[c for clause_id, c in collection.clauses.items() if clause_id not in claims],
         misquoted=misquoted,
         unclaimed=[
             sentence
@@ -96,49 +100,8 @@ def measure(collection: Collection, contract: Contract, extra: Iterable[Any] = (
         ],
         operations=operations,
         errors=[code for code in contract.enum("ErrorCode") if code not in errors],
-        reasons=[code for code in REASON_CODES if code not in reasons],
-        reached={"errors": errors, "reasons": reasons},
+        reasons=[code for code in REASON_CODES.get(contract.plane, ()) if code not in reasons],
     )
-
-
-def texts(contract: Contract) -> Iterator[tuple[str, str]]:
-    """Every place of the contract that a clause can name, with its words."""
-    document = contract.document
-    yield from _sections(str(document.get("info", {}).get("description", "")))
-    for path in document["paths"].values():
-        for operation in path.values():
-            if isinstance(operation, dict) and "operationId" in operation:
-                yield operation["operationId"], "\n\n".join(_descriptions(operation))
-    kinds = {"schemas": "schema", "parameters": "parameter", "headers": "header"}
-    kinds["responses"] = "response"
-    for group, kind in kinds.items():
-        for name, component in document.get("components", {}).get(group, {}).items():
-            yield f"{kind} {name}", "\n\n".join(_descriptions(component))
-
-
-def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """A section's own words and those of its subsections, by its title."""
-    headings = [(m.start(), m.end(), m.group(0), m.group(1)) for m in _HEADING.finditer(text)]
-    for i, (_, end, marks, title) in enumerate(headings):
-        depth = len(marks) - len(marks.lstrip("#"))
-        following = (
-            start
-            for start, _, other, _ in headings[i + 1 :]
-            if len(other) - len(other.lstrip("#")) <= depth
-        )
-        yield title.strip(), text[end : next(following, len(text))]
-
-
-def _descriptions(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name in ("description", "summary") and isinstance(value, str):
-                yield value
-            elif name != "example":
-                yield from _descriptions(value)
-    elif isinstance(node, list):
-        for element in node:
-            yield from _descriptions(element)
 
 
 def _sentences(
@@ -147,13 +110,13 @@ def _sentences(
     """Every sentence of the contract, each once, with the cases that claim it."""
     # A section holds its subsections: the later, narrower place is the one to name.
     found = {
-        _plain(part): at
+        plain(part): at
         for at, text in places.items()
-        for block in _ITEM.split(_HEADING.sub("\n\n", text))
+        for block in _ITEM.split(HEADING.sub("\n\n", text))
         for part in _SENTENCE.split(block)
     }
     quotes = [
-        (_plain(clause.says), claims[clause_id])
+        (plain(clause.says), claims[clause_id])
         for clause_id, clause in clauses.items()
         if clause.says and clause_id in claims
     ]
@@ -171,11 +134,6 @@ def _declared(clauses: Mapping[str, Clause], claims: Mapping[str, list[str]]) ->
     for clause_id, clause in clauses.items():
         if not clause.says and clause_id in claims:
             yield Sentence(clause.at, clause.declares, tuple(claims[clause_id]), declared=True)
-
-
-def _plain(text: str) -> str:
-    """One line, without the marks of lists."""
-    return " ".join(re.sub(r"(?m)^\s*(?:[-*]|\d+\.)\s+", "", text).split())
 
 
 def _reached(
@@ -196,8 +154,9 @@ def _reached(
             if "ledger" in step:
                 names = ["balances"]
             for name in filter(None, names):
-                operation = contract.operations.get(templates()[name]["operation"])
-                if operation is None:
+                plane, operation_id = operation_of(name)
+                operation = contract.operations.get(operation_id)
+                if operation is None or plane != contract.plane:
                     continue
                 found = statuses.setdefault(operation.operation_id, set())
                 for expectation in expectations:

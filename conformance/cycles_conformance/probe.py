@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from cycles_conformance.casefiles.given import SHARED, UNITS
+from cycles_conformance.casefiles.templates import operation_of, templates
 from cycles_conformance.client import Answer, path_of
-from cycles_conformance.collection import SHARED, UNITS, templates
 from cycles_conformance.target import API_KEY, Target
 from cycles_conformance.values import Values
 
@@ -19,7 +20,7 @@ def look(target: Target) -> None:
     """Note in the target which optional operations and features are not there. Without a tenant
     to ask with, everything counts as offered. Raises ProvisioningError, TargetLost."""
     features = set(target.features)
-    if target.plug.lacks(SHARED):
+    if target.provisioner.lacks(SHARED):
         return
     prepared = target.prepare(SHARED)
     values = {"tenant": prepared.tenants["tenant"], "self": prepared.tenants["tenant"]}
@@ -35,8 +36,8 @@ def look(target: Target) -> None:
     for name in OPTIONAL:
         if name == "get" and "reservation" not in values:
             continue
-        operation = templates()[name]["operation"]
-        if operation not in target.contract.operations:
+        operation = operation_of(name)
+        if operation.operation_id not in target.runtime.contract.operations:
             continue
         answer = _send(target, name, values, prepared.secrets["tenant"])
         if isinstance(answer, Answer) and answer.status in _NOT_THERE:
@@ -49,10 +50,10 @@ def look(target: Target) -> None:
 
 def _send(target: Target, name: str, values: dict[str, Any], secret: str) -> Any:
     template = templates()[name]
-    operation = target.contract.operations[template["operation"]]
+    operation = target.operation(operation_of(name))
     known = Values(values, {})
     body = known.resolve(template["body"]) if "body" in template else None
-    return target.client.send(
+    return target.runtime.client.send(
         f"probe {name}",
         operation.method,
         path_of(operation.path, known.resolve(template.get("path", {}))),

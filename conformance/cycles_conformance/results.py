@@ -8,7 +8,8 @@ from typing import Literal
 Level = Literal["MUST", "SHOULD", "MAY"]
 LEVELS: tuple[Level, ...] = ("MUST", "SHOULD", "MAY")
 
-Verdict = Literal["passed", "failed", "not run"]
+Verdict = Literal["passed", "failed", "not run", "kit failed"]
+"""``kit failed``: the kit made a mistake, and found nothing against the server before it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class Reading:
     saw: str
 
 
+@dataclass(frozen=True)
+class KitFailure:
+    """A mistake of the kit or of a case file, which says nothing of the server."""
+
+    step: str
+    error: str
+    """Type and message of the exception, in one line."""
+    traceback: str
+
+
 @dataclass
 class CaseResult:
     case: str
@@ -60,6 +71,7 @@ class CaseResult:
     """Why the case was not run; empty otherwise."""
     setup_failed: bool = False
     """It was not run because its tenants or budgets could not be made although they should."""
+    kit_failure: KitFailure | None = None
     problems: list[Problem] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
@@ -67,6 +79,11 @@ class CaseResult:
     seconds: float = 0.0
     seed: int | None = None
     """For property checks: the seed that this case can be replayed with."""
+
+    @property
+    def tried(self) -> bool:
+        """Whether it says anything of the server."""
+        return self.verdict in ("passed", "failed")
 
 
 @dataclass
@@ -100,7 +117,17 @@ class RunResult:
 
     @property
     def conformant(self) -> bool:
-        """Nothing asked for at this level or a stricter one went wrong, and something was tried."""
+        """Nothing asked for at this level or a stricter one went wrong, something was tried, and
+        the kit did its part."""
         asked = LEVELS[: LEVELS.index(self.level) + 1]
-        tried = any(result.verdict != "not run" for result in self.results)
-        return tried and not any(self.problems_at(level) for level in asked)
+        tried = any(result.tried for result in self.results)
+        wrong = any(self.problems_at(level) for level in asked)
+        return tried and not wrong and not self.kit_failures
+
+    @property
+    def kit_failures(self) -> list[tuple[CaseResult, KitFailure]]:
+        return [
+            (result, result.kit_failure)
+            for result in self.results
+            if result.kit_failure is not None
+        ]

@@ -6,17 +6,20 @@ import concurrent.futures
 import datetime
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cycles_conformance import __version__
+from cycles_conformance.casefiles.case import Case
 from cycles_conformance.client import TargetLost
-from cycles_conformance.collection import Case
-from cycles_conformance.provision import Given, ProvisioningError
-from cycles_conformance.results import CaseResult, Level, Problem, RunResult
-from cycles_conformance.steps import CaseEnded, CaseRun, CaseUnjudged
+from cycles_conformance.execution.context import CaseContext, CaseEnded, CaseUnjudged
+from cycles_conformance.execution.steps import run_steps
+from cycles_conformance.failures import KitFailed, UnusableAnswer, described
+from cycles_conformance.planes import URL_OPTIONS, OperationRef
+from cycles_conformance.provisioners import Given, ProvisioningError
+from cycles_conformance.results import CaseResult, KitFailure, Level, Problem, RunResult
 from cycles_conformance.target import LAST_FEATURE, Target
-from cycles_conformance.values import UnknownValue
 
 
 class Check(Protocol):
@@ -29,7 +32,8 @@ class Check(Protocol):
     why: str
     requires: tuple[str, ...]
     given: Given
-    operations: frozenset[str]
+    operations: frozenset[OperationRef]
+    planes: frozenset[str]
 
 
 class Watcher(Protocol):
@@ -51,20 +55,21 @@ def run(
     jobs: int,
     fail_fast: bool = False,
 ) -> RunResult:
-    """Run the checks, ``jobs`` at a time; with ``fail_fast`` begin none after one has failed.
-    Raises TargetLost when the server stops answering."""
+    """Run the checks, ``jobs`` at a time; with ``fail_fast`` begin none after one has failed. A
+    mistake of the kit itself is noted in the result of its check, and the others go on. Raises
+    TargetLost when the server stops answering."""
     begun = time.monotonic()
     outcome = RunResult(
-        target=target.client.url,
-        contract=target.contract.title,
-        contract_sha256=target.contract.sha256,
+        target=target.runtime.client.url,
+        contract=target.runtime.contract.title,
+        contract_sha256=target.runtime.contract.sha256,
         kit_version=__version__,
         level=level,
         seed=seed,
-        provisioning=target.plug.name,
+        provisioning=target.provisioner.name,
         started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=0.0,
-        not_offered=dict(target.not_offered),
+        not_offered={ref.operation_id: why for ref, why in target.not_offered.items()},
     )
     stopped = threading.Event()
 
@@ -96,11 +101,7 @@ def run(
 def execute_case(target: Target, case: Case, result: CaseResult) -> None:
     """The steps of one case of the files."""
     prepared = target.prepare(case.given)
-    CaseRun(target, case, prepared, result).run()
-
-
-_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-"""What an answer raises that passed for valid and that a later step cannot work with."""
+    run_steps(CaseContext(target, case, prepared, result), case.steps)
 
 
 def _run_check(
@@ -120,17 +121,26 @@ def _run_check(
     except ProvisioningError as error:
         result.verdict, result.reason = "not run", f"setup failed: {error}"
         result.setup_failed = True
-    except UnknownValue as error:
-        result.problems.append(Problem(check.level, str(error), "the case itself"))
-    except _NONSENSE as error:
-        # An answer so strange that a later step could not make sense of it.
-        message = f"the answers make no sense together: {type(error).__name__}: {error}"
+    except UnusableAnswer as error:
+        message = f"the answers make no sense together: {error}"
         last = result.exchanges[-1] if result.exchanges else None
         result.problems.append(Problem("MUST", message, "the case", last))
+    except TargetLost:
+        raise
+    except KitFailed as error:
+        result.kit_failure = _kit_failure(error.step, error.__cause__ or error)
+    except Exception as error:
+        result.kit_failure = _kit_failure("given", error)
     if result.problems:
         result.verdict = "failed"
+    elif result.kit_failure:
+        result.verdict = "kit failed"
     result.seconds = time.monotonic() - begun
     return result
+
+
+def _kit_failure(step: str, error: BaseException) -> KitFailure:
+    return KitFailure(step, described(error), "".join(traceback.format_exception(error)))
 
 
 def _why_not(target: Target, check: Check) -> str:
@@ -140,14 +150,16 @@ def _why_not(target: Target, check: Check) -> str:
             return {
                 "admin_key": "no X-Admin-API-Key for the runtime plane was given",
                 "evidence": "the server sends no evidence references",
-                "throttle": "--no-throttle was given",
+                "rate_limit": "--no-rate-limit was given",
             }[feature]
-    for operation in sorted(check.operations):
-        if operation in target.not_offered:
-            return f"the server does not offer {operation}"
-        if operation not in target.contract.operations:
-            return f"the contract has no operation {operation}"
-    return target.plug.lacks(check.given) or ""
+    for plane in sorted(check.planes - target.planes.keys()):
+        return f"no URL of the {plane} plane was given ({URL_OPTIONS[plane]})"
+    for ref in sorted(check.operations):
+        if ref in target.not_offered:
+            return f"the server does not offer {ref.operation_id}"
+        if ref.operation_id not in target.planes[ref.plane].contract.operations:
+            return f"the contract has no operation {ref.operation_id}"
+    return target.provisioner.lacks(check.given) or ""
 
 
 def _result(check: Check, reason: str) -> CaseResult:

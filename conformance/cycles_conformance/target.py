@@ -7,36 +7,58 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cycles_conformance.client import Answer, Client, TargetLost
-from cycles_conformance.contract import Contract
-from cycles_conformance.provision import Given, Plug, Prepared
+from cycles_conformance.contract import Contract, Operation
+from cycles_conformance.planes import RUNTIME, OperationRef
+from cycles_conformance.provisioners import Given, Prepared, Provisioner
 
 API_KEY = "X-Cycles-API-Key"
 ADMIN_KEY = "X-Admin-API-Key"
-LAST_FEATURE = "throttle"
+LAST_FEATURE = "rate_limit"
 """Cases that use up a rate limit run when all others are done, one after the other."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of the server: where it is, and what its answers are held against."""
+
+    client: Client
+    contract: Contract
 
 
 @dataclass
 class Target:
     """Everything that a case needs of the run. Shared by all threads."""
 
-    client: Client
-    contract: Contract
-    plug: Plug
-    runtime_admin_key: str | None = None
-    """Secret for ``X-Admin-API-Key`` on the runtime plane."""
+    planes: Mapping[str, Plane]
+    """Those that a URL was given for, by name; the runtime is always there."""
+    provisioner: Provisioner
+    admin_key: str | None = None
+    """Secret for ``X-Admin-API-Key``, on every plane."""
     features: frozenset[str] = frozenset()
-    not_offered: Mapping[str, str] = field(default_factory=dict)
+    not_offered: Mapping[OperationRef, str] = field(default_factory=dict)
     _shared: Prepared | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def runtime(self) -> Plane:
+        return self.planes[RUNTIME]
+
+    def operation(self, ref: OperationRef) -> Operation:
+        """Raises KeyError when its plane has no URL or its contract no such operation."""
+        return self.planes[ref.plane].contract.operations[ref.operation_id]
+
+    def close(self) -> None:
+        for plane in self.planes.values():
+            plane.client.close()
+        self.provisioner.close()
 
     def prepare(self, given: Given) -> Prepared:
         """What a case needs, made now; the shared tenant only once. Raises ProvisioningError."""
         if not given.shared:
-            return self.plug.prepare(given)
+            return self.provisioner.prepare(given)
         with self._lock:
             if self._shared is None:
-                self._shared = self.plug.prepare(given)
+                self._shared = self.provisioner.prepare(given)
             return self._shared
 
 

@@ -10,6 +10,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from cycles_conformance.failures import UnusableAnswer
+
+DEEPEST = 300
+"""So deep may an answer be nested: deeper than any request of the cases, and not so deep that to
+compare two would exhaust the stack."""
+
 _NAME = re.compile(r"\$\{([^}]*)\}")
 _NOW = re.compile(r"now(?:([+-])(\d+))?")
 _LONG = re.compile(r"long:(\d+)")
@@ -18,7 +24,11 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class UnknownValue(Exception):
-    """A case reads a value that nothing has set; ``str()`` names it."""
+    """A case reads a value that nothing has set."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"nothing has set ${{{name}}}")
+        self.name = name
 
 
 class Values:
@@ -29,18 +39,36 @@ class Values:
         self._secrets = secrets_of_keys
 
     def resolve(self, value: Any) -> Any:
-        """The same data with every value put in. Raises UnknownValue."""
+        """The same data with every value put in. Raises UnknownValue, and UnusableAnswer when a
+        value that was saved is none to compute with."""
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, list):
             return [self.resolve(element) for element in value]
         if isinstance(value, dict):
             if value.keys() == {"$sum"}:
-                return sum(int(self.resolve(term)) for term in value["$sum"])
+                return sum(self._integer(term) for term in value["$sum"])
             if value.keys() == {"$iso"}:
-                return iso(int(self.resolve(value["$iso"])))
+                return self._iso(value["$iso"])
             return {self._text(name): self.resolve(member) for name, member in value.items()}
         return value
+
+    def _integer(self, term: Any) -> int:
+        value = self.resolve(term)
+        try:
+            return int(value)
+        except (TypeError, ValueError, OverflowError):
+            if not names_in(term):
+                raise
+            raise UnusableAnswer(f"{term} is {value!r}, which is no integer") from None
+
+    def _iso(self, term: Any) -> str:
+        try:
+            return iso(self._integer(term))
+        except ValueError as error:
+            if not names_in(term):
+                raise
+            raise UnusableAnswer(str(error)) from None
 
     def _text(self, text: str) -> Any:
         whole = _NAME.fullmatch(text)
@@ -60,7 +88,7 @@ class Values:
             return "x" * int(found.group(1))
         if name.startswith("key:") and name[4:] in self._secrets:
             return self._secrets[name[4:]]
-        raise UnknownValue(f"nothing has set ${{{name}}}")
+        raise UnknownValue(name)
 
 
 def names_in(value: Any) -> set[str]:
@@ -83,16 +111,32 @@ def parse_json(text: str) -> Any:
     """JSON as RFC 8259 has it, integers exact. Raises ValueError.
 
     ``NaN`` and ``Infinity`` are none, and neither is a text with lone surrogates, which is how a
-    client hands over bytes that are not UTF-8.
+    client hands over bytes that are not UTF-8, nor one nested deeper than DEEPEST.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("not UTF-8") from None
     try:
-        return json.loads(text, parse_constant=_no_number)
+        value = json.loads(text, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    if _is_deeper(value, DEEPEST):
+        raise ValueError("nested too deep")
+    return value
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    while level and depth >= 0:
+        level = [
+            member
+            for node in level
+            if isinstance(node, dict | list)
+            for member in (node.values() if isinstance(node, dict) else node)
+        ]
+        depth -= 1
+    return bool(level)
 
 
 def _no_number(name: str) -> None:

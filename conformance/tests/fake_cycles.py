@@ -1,4 +1,4 @@
-"""A small Cycles server with answers of the test's choosing, and a plug that makes nothing."""
+"""A small Cycles server with answers of the test's choosing; a provisioner that makes nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from cycles_conformance import runner
+from cycles_conformance.casefiles.case import Collection
+from cycles_conformance.casefiles.loading import load
 from cycles_conformance.client import Client
-from cycles_conformance.collection import Collection, load
 from cycles_conformance.contract import Contract
-from cycles_conformance.provision import Change, Given, Prepared, ProvisioningError
+from cycles_conformance.planes import RUNTIME
+from cycles_conformance.provisioners import Change, Given, Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult
-from cycles_conformance.target import Target
+from cycles_conformance.target import Plane, Target
 
 TRACE_ID = "0123456789abcdef0123456789abcdef"
 TENANT = "t-tenant"
@@ -191,7 +193,7 @@ def serving(script: Script) -> Iterator[FakeServer]:
 
 
 @dataclass
-class FakePlug:
+class FakeProvisioner:
     """Says that all was made, and notes the changes asked for."""
 
     name: str = "fake"
@@ -205,8 +207,8 @@ class FakePlug:
         if self.failure:
             raise ProvisioningError(self.failure)
         return Prepared(
-            tenants={wish.name: f"t-{wish.name}" for wish in given.tenants},
-            secrets={wish.name: f"secret-{wish.name}" for wish in given.keys},
+            tenants={spec.name: f"t-{spec.name}" for spec in given.tenants},
+            secrets={spec.name: f"secret-{spec.name}" for spec in given.keys},
         )
 
     def change(self, prepared: Prepared, change: Change) -> None:
@@ -224,14 +226,15 @@ class Quiet:
     def finished(self, result: CaseResult) -> None: ...
 
 
+CLAUSES = "runtime: {createReservation: {tests.one: {declares: something}}}"
+
+
 def case_file(folder: Path, steps: str, *, head: str = "", level: str = "MUST") -> Path:
-    """A folder with a file of one case. ``steps`` is a YAML list; ``head`` holds more members of
-    the case, such as ``given``. Both are indented by what they need."""
+    """A folder with a file of one case and one of clauses. ``steps`` is a YAML list; ``head`` holds
+    more members of the case, such as ``given``. Both are indented by what they need."""
     lines = [
         "area: tests",
         "about: What a test needs.",
-        "clauses:",
-        "  tests.one: {at: createReservation, declares: something}",
         "cases:",
         "  - id: the-case",
         f"    level: {level}",
@@ -242,6 +245,7 @@ def case_file(folder: Path, steps: str, *, head: str = "", level: str = "MUST") 
         *(f"      {line}" for line in steps.strip().splitlines()),
     ]
     folder.mkdir(exist_ok=True)
+    (folder / "clauses.yaml").write_text(CLAUSES)
     (folder / "tests.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
@@ -251,12 +255,11 @@ def collected(folder: Path, steps: str, **kwargs: Any) -> Collection:
 
 
 def outcome(
-    collection: Collection, url: str, plug: FakePlug | None = None, **options: Any
+    collection: Collection, url: str, provisioner: FakeProvisioner | None = None, **options: Any
 ) -> CaseResult:
     """What came of the one case of a collection."""
-    target = Target(
-        client=Client(url, timeout=5), contract=CONTRACT, plug=plug or FakePlug(), **options
-    )
+    planes = {RUNTIME: Plane(Client(url, timeout=5), CONTRACT)}
+    target = Target(planes=planes, provisioner=provisioner or FakeProvisioner(), **options)
     try:
         run = runner.run(
             target,
@@ -268,7 +271,7 @@ def outcome(
             jobs=1,
         )
     finally:
-        target.client.close()
+        target.close()
     [result] = run.results
     return result
 

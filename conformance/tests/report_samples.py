@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cycles_conformance.results import CaseResult, Exchange, Problem, Reading, RunResult
+from cycles_conformance.results import CaseResult, Exchange, KitFailure, Problem, Reading, RunResult
 
 KEY = "cyc_live_0123456789abcdef"
 HUGE = "9007199254740993" + "0" * 20
@@ -122,6 +122,7 @@ def hostile_run() -> RunResult:
             ],
             exchanges=[dead, shown],
             readings=[Reading(HOSTILE, HOSTILE)],
+            kit_failure=KitFailure(HOSTILE, HOSTILE + KEY, HOSTILE + KEY),
             seed=77,
         ),
         case(case="skipped", verdict="not run", reason=HOSTILE),

@@ -61,7 +61,7 @@ def _no_target_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fixtures(tmp_path: Path) -> Path:
-    """A pool with the shared tenant alone: the simplest way to have a plug."""
+    """A pool with the shared tenant alone: the simplest way to have a provisioner."""
     budgets = [{"unit": unit, "allocated": 10**15} for unit in UNITS]
     tenant = {"id": "t-1", "shared": True, "keys": [{"secret": "s3cret"}], "budgets": budgets}
     path = tmp_path / "pool.json"
@@ -394,7 +394,7 @@ def test_a_user_who_has_seen_enough(tmp_path: Path, fixtures: Path) -> None:
 
 # -- provisioning ---------------------------------------------------------------------------------
 
-PLUG = """
+PROVISIONER = """
 import json, sys
 
 request = json.load(sys.stdin)
@@ -402,17 +402,17 @@ if request["action"] == "capabilities":
     print('{"lacks": []}')
 elif request.get("shared") or "broken" not in sys.argv:
     print(json.dumps({
-        "tenants": {wish["name"]: wish["name"] for wish in request["tenants"]},
-        "secrets": {wish["name"]: wish["name"] for wish in request["keys"]},
+        "tenants": {spec["name"]: spec["name"] for spec in request["tenants"]},
+        "secrets": {spec["name"]: spec["name"] for spec in request["keys"]},
     }))
 else:
     sys.exit("the database is full")
 """
 
 
-def command_plug(folder: Path, *arguments: str) -> str:
-    path = folder / "plug.py"
-    path.write_text(PLUG)
+def command_provisioner(folder: Path, *arguments: str) -> str:
+    path = folder / "provisioner.py"
+    path.write_text(PROVISIONER)
     return " ".join([sys.executable, str(path), *arguments])
 
 
@@ -420,8 +420,8 @@ def test_provisioning_that_fails(tmp_path: Path) -> None:
     cases = case_file(tmp_path / "cases", "- do: reserve")
     with serving(constantly(granted())) as server:
         options = ["run", "--url", server.url, "--cases", cases, "--provision-command"]
-        fine = cli(*options, command_plug(tmp_path))
-        broken = cli(*options, command_plug(tmp_path, "broken"))
+        fine = cli(*options, command_provisioner(tmp_path))
+        broken = cli(*options, command_provisioner(tmp_path, "broken"))
         dead = cli(*options, f"{sys.executable} -c 'raise SystemExit(3)'")
         missing = cli(*options, "/no/such/command")
     assert fine.exit_code == 0
@@ -485,6 +485,21 @@ def test_options_that_click_refuses(run: Run, arguments: list[str]) -> None:
     result = run("http://127.0.0.1:1", *arguments)
     assert result.exit_code == 2
     assert "Usage: " in result.output
+
+
+@pytest.mark.parametrize("option", ["--no-rate-limit", "--no-throttle"])
+def test_cases_that_use_up_the_rate_limit_can_be_left_out(
+    tmp_path: Path, fixtures: Path, option: str
+) -> None:
+    head = "requires: [rate_limit]\ngiven: shared"
+    cases = case_file(tmp_path / "cases", "- do: reserve", head=head)
+    with serving(constantly(granted())) as server:
+        options = ["run", "--url", server.url, "--cases", cases, "--fixtures", fixtures]
+        assert cli(*options).exit_code == 0
+        result = cli(*options, option)
+    assert result.exit_code == 2
+    assert "--no-rate-limit was given" in result.output
+    assert "--throttle" not in cli("run", "--help").output
 
 
 def test_a_report_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
@@ -582,7 +597,7 @@ def test_a_proxy_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_list(run: Run, tmp_path: Path) -> None:
-    # Neither a server nor a plug is asked for anything.
+    # Neither a server nor a provisioner is asked for anything.
     result = run("http://127.0.0.1:1", "--list")
     assert result.exit_code == 0
     assert result.output.split("\t")[:3] == ["the-case", "MUST", "tests"]
@@ -604,11 +619,26 @@ def test_coverage_of_other_cases(tmp_path: Path) -> None:
     assert "the-case" in result.output
     assert "commitReservation: no case sends a request to it" in result.output
     assert "Normative sentences that no case claims" in result.output
-    path = cases / "tests.yaml"
+    path = cases / "clauses.yaml"
     path.write_text(path.read_text().replace("declares: something", "says: '[/x] is said'"))
-    result = cli("coverage", "--cases", cases)
-    assert result.exit_code == 1
-    assert "clause tests.one: 'createReservation' does not say: [/x] is said" in result.output
+    message = could_not_run(cli("coverage", "--cases", cases))
+    fault = "clause tests.one: 'createReservation' does not say: [/x] is said"
+    assert message == f"clauses.yaml: {fault}"
+
+
+def test_coverage_of_another_edition(tmp_path: Path) -> None:
+    cases = case_file(tmp_path / "cases", "- do: reserve")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "openapi: 3.1.0\npaths: {/x: {post: {operationId: createReservation}}}\n"
+        "info: {title: Other, version: '2', description: '# Rules'}"
+    )
+    path = cases / "clauses.yaml"
+    path.write_text("runtime: {Purpose: {tests.one: {declares: '[/x] is said'}}}")
+    result = cli("coverage", "--cases", cases, "--spec", spec)
+    # What the bundled contract says need not be in every edition.
+    assert result.exit_code == 0
+    assert "clause tests.one: 'Purpose' does not say: [[/x] is said]" in result.output
 
 
 def shell(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -623,11 +653,12 @@ def shell(*arguments: str | Path, **environment: str) -> subprocess.CompletedPro
 
 def test_an_output_that_knows_only_ascii(tmp_path: Path) -> None:
     cases = case_file(tmp_path / "cases", "- do: reserve")
-    path = cases / "tests.yaml"
+    path = cases / "clauses.yaml"
     path.write_text(path.read_text().replace("something", "'„über“ \u2028'"), encoding="utf-8")
     told = shell("coverage", "--cases", cases, PYTHONIOENCODING="ascii")
     assert (told.returncode, told.stderr) == (0, "")
     assert r"\u201e\xfcber\u201c" in told.stdout
+    path = cases / "tests.yaml"
     path.write_bytes(b"area: \xc3\xbc\nabout: x\ncases: [1]\n")
     told = shell("run", "--url", "http://x", "--list", "--cases", cases, PYTHONIOENCODING="ascii")
     assert told.returncode == 2

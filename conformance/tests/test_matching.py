@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cycles_conformance.matching import MISSING, match, pattern_faults, same
+from cycles_conformance.assertions.matching import MISSING, match, pattern_faults, same
 
 
 def no_schemas(name: str, value: Any) -> list[str]:

@@ -6,13 +6,26 @@ from the code that they test.
 
 from __future__ import annotations
 
+import json
 from random import Random
 from typing import Any
 
 import pytest
+from cycles_conformance.client import Answer
+from cycles_conformance.failures import UnusableAnswer
+from cycles_conformance.planes import operations_of_runtime
 from cycles_conformance.properties import PROPERTIES
 from cycles_conformance.properties.base import Books, charged_of
-from cycles_conformance.properties.walk import CAPPED, LARGE, OVERDRAWN, Ground, Ledger, State, Walk
+from cycles_conformance.properties.walk import (
+    CAPPED,
+    LARGE,
+    OVERDRAWN,
+    Ledger,
+    Scenario,
+    State,
+    Walk,
+)
+from cycles_conformance.results import Exchange
 from fake_cycles import CONTRACT
 
 BUDGETS = {"": 1000, "workspace:a": 500, "workspace:a/agent:x": 100, "agent:x": 50}
@@ -56,25 +69,29 @@ def test_books_of_a_life() -> None:
     assert books.used["workspace:a"] == 24
 
 
-class Row:
-    def __init__(self, body: Any) -> None:
-        self.body = body
+def answer(body: Any) -> Answer:
+    text = json.dumps(body)
+    exchange = Exchange("step", "POST", "http://x/v1/events", {}, None, 201, {}, text, 1.0)
+    return Answer(201, {}, text, body, exchange)
 
 
 def test_what_an_answer_says_it_charged() -> None:
-    told: Any = Row({"charged": {"unit": "TOKENS", "amount": 3}})
-    untold: Any = Row({"status": "APPLIED"})
-    assert charged_of(told, 5) == 3
-    assert charged_of(untold, 5) == 5
+    assert charged_of(answer({"charged": {"unit": "TOKENS", "amount": 3}}), 5) == 3
+    # To JSON Schema it is an integer.
+    assert charged_of(answer({"charged": {"unit": "TOKENS", "amount": 3.0}}), 5) == 3
+    assert charged_of(answer({"status": "APPLIED"}), 5) == 5
+    for amount in ("3", True, 3.5):
+        with pytest.raises(UnusableAnswer):
+            charged_of(answer({"charged": {"unit": "TOKENS", "amount": amount}}), 5)
 
 
 # -- what a charge does ---------------------------------------------------------------------------
 
 
 def walk(overdraft_limit: int = 0) -> Walk:
-    ground = Ground({"": 0}, ({},), (1,), ("REJECT",), overdraft_limit=overdraft_limit)
+    scenario = Scenario({"": 0}, ({},), (1,), ("REJECT",), overdraft_limit=overdraft_limit)
     no_session: Any = None
-    return Walk(ground, no_session, Random(1))
+    return Walk(scenario, no_session, Random(1))
 
 
 def state(remaining: int, reserved: int = 0, debt: int = 0, over: bool = False) -> State:
@@ -207,18 +224,18 @@ def test_why_a_reservation_may_be_refused(
 def test_properties_are_fit_to_run() -> None:
     assert len({check.id for check in PROPERTIES}) == len(PROPERTIES)
     for check in PROPERTIES:
-        assert check.operations <= set(CONTRACT.operations), check.id
+        assert check.operations <= operations_of_runtime(CONTRACT.operations), check.id
         tenants = {tenant.name for tenant in check.given.tenants}
         assert {budget.tenant for budget in check.given.budgets} == tenants, check.id
 
 
-@pytest.mark.parametrize("ground", [CAPPED, OVERDRAWN, LARGE])
-def test_grounds_stay_within_int64(ground: Ground) -> None:
-    for budget in ground.budgets():
+@pytest.mark.parametrize("scenario", [CAPPED, OVERDRAWN, LARGE])
+def test_scenarios_stay_within_int64(scenario: Scenario) -> None:
+    for budget in scenario.budgets():
         assert 0 <= budget.allocated < 2**63
-        assert budget.overdraft_limit == ground.overdraft_limit
+        assert budget.overdraft_limit == scenario.overdraft_limit
     policies = set(CONTRACT.enum("CommitOveragePolicy"))
-    assert set(ground.policies) <= policies
+    assert set(scenario.policies) <= policies
     # Debt is only foretold where there is one scope: with more, concurrent limits would differ.
-    if ground.overdraft_limit:
-        assert list(ground.allocated) == [""]
+    if scenario.overdraft_limit:
+        assert list(scenario.allocated) == [""]

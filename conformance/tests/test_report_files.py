@@ -130,13 +130,21 @@ def test_json(tmp_path: Path) -> None:
         "NOT CONFORMANT at MUST: 1 of 3 cases failed, 1 of 1 at SHOULD, "
         "3 not run (1 could not be set up)"
     )
-    assert told["totals"] == {"passed": 2, "failed": 2, "not_run": 3, "setup_failed": 1}
+    assert told["totals"] == {
+        "passed": 2,
+        "failed": 2,
+        "not_run": 3,
+        "kit_failed": 0,
+        "setup_failed": 1,
+    }
     assert told["levels"] == {
         "MUST": {"state": "failed", "failed": 1, "tried": 3, "not_run": 2},
         "SHOULD": {"state": "failed", "failed": 1, "tried": 1, "not_run": 0},
         "MAY": {"state": "not run", "failed": 0, "tried": 0, "not_run": 1},
     }
-    assert told["areas"]["evidence"] == {"MUST": {"passed": 0, "failed": 0, "not_run": 2}}
+    assert told["areas"]["evidence"] == {
+        "MUST": {"passed": 0, "failed": 0, "not_run": 2, "kit_failed": 0}
+    }
     assert told["readings"] == {"any debt blocks new work": ["passes", "passes-too"]}
     assert told["not_run"]["no evidence is sent"] == ["untried", "untried-2"]
     assert told["not_offered"] == {"getEvidence": "404 NOT_FOUND"}

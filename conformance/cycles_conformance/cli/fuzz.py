@@ -8,11 +8,17 @@ from typing import Any
 
 import click
 
-from cycles_conformance.cli.options import could_not_run, target_of, target_options
+from cycles_conformance.cli.options import (
+    contracts_of,
+    could_not_run,
+    target_of,
+    target_options,
+    verbose_option,
+)
 from cycles_conformance.client import TargetLost
 from cycles_conformance.fuzzing.command import FuzzingError
 from cycles_conformance.fuzzing.command import fuzz as fuzz_target
-from cycles_conformance.provision import ProvisioningError
+from cycles_conformance.provisioners import ProvisioningError
 from cycles_conformance.target import reach
 
 
@@ -27,19 +33,20 @@ from cycles_conformance.target import reach
 )
 @click.option("--seed", type=int, help="Seed of the generated requests.  [default: a new one]")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@verbose_option
 def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **options: Any) -> None:
     """Fuzz every operation of a server, and walk over the contract's links.
 
     Runs Schemathesis with the contract, an API key, unique idempotency keys and ids that exist.
     ARGUMENTS after -- go to `schemathesis run` as they are, such as --report junit.
 
-    Exit codes: 0 nothing found, 1 something found, 2 could not run.
+    Exit codes: 0 nothing found, 1 something found, 2 could not run, or the kit itself failed.
     """
     if seed is None:
         seed = secrets.randbelow(2**32)
-    target = target_of(options)
+    target = target_of(options, contracts_of(options["spec"], options["admin_spec"]))
     try:
-        reach(target.client)
+        reach(target.runtime.client)
         code = fuzz_target(
             target, options["spec"], examples=max_examples, seed=seed, extra=arguments
         )
@@ -48,7 +55,6 @@ def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **opti
     except KeyboardInterrupt as error:
         raise could_not_run("interrupted") from error
     finally:
-        target.client.close()
-        target.plug.close()
+        target.close()
     click.echo(f"seed {seed}")
     sys.exit(code if code in (0, 1) else 2)

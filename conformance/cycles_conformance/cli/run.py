@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,20 @@ import click
 from rich.console import Console
 
 from cycles_conformance import probe, report, runner
-from cycles_conformance.cli.options import could_not_run, target_of, target_options
+from cycles_conformance.casefiles.loading import CaseFileError, load
+from cycles_conformance.cli.options import (
+    contracts_of,
+    could_not_run,
+    is_verbose,
+    quoted,
+    target_of,
+    target_options,
+    verbose_option,
+)
 from cycles_conformance.client import TargetLost
-from cycles_conformance.collection import CaseFileError, load
+from cycles_conformance.contract import Contract
 from cycles_conformance.properties import PROPERTIES, Property
-from cycles_conformance.provision import ProvisioningError
+from cycles_conformance.provisioners import ProvisioningError
 from cycles_conformance.report import console as shown
 from cycles_conformance.results import LEVELS, CaseResult, Level, RunResult
 from cycles_conformance.target import LAST_FEATURE, Target, reach
@@ -62,11 +71,13 @@ from cycles_conformance.target import LAST_FEATURE, Target, reach
     help="How many cases run at the same time.",
 )
 @click.option(
-    "--throttle/--no-throttle",
+    "--rate-limit/--no-rate-limit",
     default=True,
     show_default=True,
     help="At the end, run the cases that use up the rate limit of the public operations.",
 )
+@verbose_option
+@click.option("--throttle/--no-throttle", default=True, hidden=True)  # its older name
 def run(
     level: Level,
     only: Sequence[str],
@@ -76,15 +87,18 @@ def run(
     fail_fast: bool,
     seed: int | None,
     jobs: int,
+    rate_limit: bool,
     throttle: bool,
     **options: Any,
 ) -> None:
     """Run the conformance cases against a server.
 
-    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run.
+    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run, or the kit
+    itself failed in some case (the other cases are run all the same).
     """
     console = Console(highlight=False)
-    checks = chosen(cases, level, only)
+    contracts = contracts_of(options["spec"], options["admin_spec"])
+    checks = chosen(cases, quoted(contracts), level, only)
     if list_only:
         shown.listing(checks, console)
         return
@@ -95,15 +109,15 @@ def run(
             raise could_not_run(f"--report: {error}") from error
         if not path.parent.is_dir():
             raise could_not_run(f"--report: {path}: there is no folder {path.parent}")
-    target = target_of(options)
-    if throttle:
+    target = target_of(options, contracts)
+    if rate_limit and throttle:
         target.features |= {LAST_FEATURE}
     if seed is None:
         seed = secrets.randbelow(2**32)
     outcome = carried_out(
         target, checks, console, level=level, seed=seed, jobs=jobs, fail_fast=fail_fast
     )
-    shown.summary(outcome, console)
+    shown.summary(outcome, console, verbose=is_verbose())
     for path in reports:
         try:
             report.write(outcome, path)
@@ -113,11 +127,13 @@ def run(
     sys.exit(exit_code(outcome))
 
 
-def chosen(folder: Path | None, level: Level, only: Sequence[str]) -> list[Any]:
+def chosen(
+    folder: Path | None, contracts: Mapping[str, Contract], level: Level, only: Sequence[str]
+) -> list[Any]:
     """The cases and property checks that the options name, in order. Raises
     click.ClickException (exit code 2)."""
     try:
-        collection = load(folder)
+        collection = load(folder, contracts)
     except CaseFileError as error:
         raise could_not_run(str(error)) from error
     checks: list[Any] = [*collection.cases, *(PROPERTIES if folder is None else ())]
@@ -155,7 +171,7 @@ def carried_out(
             runner.execute_case(target, check, result)
 
     try:
-        reach(target.client)
+        reach(target.runtime.client)
         probe.look(target)
         with shown.Live(len(checks), console) as live:
             return runner.run(
@@ -174,11 +190,12 @@ def carried_out(
         # Exit code 1 would be a verdict.
         raise could_not_run("interrupted") from error
     finally:
-        target.client.close()
-        target.plug.close()
+        target.close()
 
 
 def exit_code(outcome: RunResult) -> int:
+    if outcome.kit_failures:
+        return 2
     if not outcome.conformant:
         return 1 if any(outcome.problems_at(level) for level in LEVELS) else 2
     return 2 if any(result.setup_failed for result in outcome.results) else 0

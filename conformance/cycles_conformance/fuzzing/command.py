@@ -12,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from cycles_conformance.casefiles.given import SHARED, UNITS
+from cycles_conformance.casefiles.templates import operation_of, templates
 from cycles_conformance.client import Answer
-from cycles_conformance.collection import SHARED, UNITS, templates
-from cycles_conformance.provision import Prepared
+from cycles_conformance.failures import KitFailed
+from cycles_conformance.provisioners import Prepared
 from cycles_conformance.target import API_KEY, Target
 from cycles_conformance.values import Values
 
+HOOKS = Path(__file__).with_name("hooks.py")
 HELD = 50
 """Reservations made beforehand, for requests that need an existing id."""
 LEFT_OUT = "positive_data_acceptance"
@@ -35,9 +38,10 @@ def fuzz(
     """Run it, its output going to this process's own. Returns the exit code of Schemathesis:
     0 nothing found, 1 something found, else it could not run. ``extra`` are arguments of its own.
 
-    Raises ProvisioningError, TargetLost, FuzzingError.
+    Raises ProvisioningError, TargetLost, FuzzingError, and KitFailed when a hook failed, which
+    Schemathesis takes for a finding.
     """
-    if reason := target.plug.lacks(SHARED):
+    if reason := target.provisioner.lacks(SHARED):
         raise FuzzingError(f"fuzzing needs a tenant with budgets: {reason}")
     prepared = target.prepare(SHARED)
     reservations = list(_held(target, prepared))
@@ -50,16 +54,18 @@ def fuzz(
                 importlib.resources.as_file(bundled / "cycles-protocol-v0.yaml")
             )
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cycles-fuzz-"))
+        mistakes = Path(folder, "mistakes")
         environment = {
             **os.environ,
-            "SCHEMATHESIS_HOOKS": str(Path(__file__).with_name("hooks.py")),
+            "SCHEMATHESIS_HOOKS": str(HOOKS),
             "CYCLES_FUZZ_TENANT": prepared.tenants["tenant"],
             "CYCLES_FUZZ_RESERVATIONS": " ".join(reservations),
             "CYCLES_FUZZ_SEED": str(seed),
+            "CYCLES_FUZZ_MISTAKES": str(mistakes),
         }
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "run", str(spec.resolve()),
-            "--url", target.client.url,
+            "--url", target.runtime.client.url,
             "--header", f"{API_KEY}: {prepared.secrets['tenant']}",
             "--max-examples", str(examples),
             "--seed", str(seed),
@@ -73,18 +79,21 @@ def fuzz(
         # In a folder of its own: a schemathesis.toml or a database lying about must not count.
         try:
             run = subprocess.run(command, env=environment, cwd=folder, check=False)  # noqa: S603
-            return run.returncode
         except OSError as error:
             raise FuzzingError(f"{command[0]} cannot be started: {error.strerror}") from error
+        if mistakes.exists():
+            first = mistakes.read_text(encoding="utf-8").splitlines()[0]
+            raise KitFailed(f"fuzz before_call: {first}")
+        return run.returncode
 
 
 def _held(target: Target, prepared: Prepared) -> Iterator[str]:
     template = templates()["reserve"]
-    operation = target.contract.operations[template["operation"]]
+    operation = target.operation(operation_of("reserve"))
     for number in range(HELD):
         known = {"self": prepared.tenants["tenant"], "unit": UNITS[number % len(UNITS)]}
         body = Values(known, {}).resolve(template["body"]) | {"ttl_ms": 3_600_000}
-        answer = target.client.send(
+        answer = target.runtime.client.send(
             "reserve",
             operation.method,
             operation.path,

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from cycles_conformance.planes import operations_of_runtime
 from cycles_conformance.properties import crowd, replays, tenants, walk
 from cycles_conformance.properties.base import OPERATIONS, Property, given
 
-WALKED = OPERATIONS | {"decide", "getReservation"}
+WALKED = OPERATIONS | operations_of_runtime({"decide", "getReservation"})
 
 PROPERTIES: tuple[Property, ...] = (
     *(
@@ -47,16 +48,16 @@ PROPERTIES: tuple[Property, ...] = (
             level="MUST",
             clauses=clauses,
             why=why,
-            given=given(*ground.budgets()),
-            check=partial(walk.check, ground),
+            given=given(*scenario.budgets()),
+            check=partial(walk.check, scenario),
             operations=WALKED,
         )
-        for name, ground, clauses, why in (
+        for name, scenario, clauses, why in (
             (
                 "capped",
                 walk.CAPPED,
                 ("reserve.all-or-nothing", "overage.available-capped", "balances.invariant"),
-                "Each deed must move each balance by just what it says.",
+                "Each action must move each balance by just what it says.",
             ),
             (
                 "overdrawn",
@@ -67,7 +68,7 @@ PROPERTIES: tuple[Property, ...] = (
             (
                 "large",
                 walk.LARGE,
-                ("int64.ledger",),
+                ("balances.invariant",),
                 "An amount beyond 2^53 must not lose its last digits.",
             ),
         )
@@ -87,7 +88,7 @@ PROPERTIES: tuple[Property, ...] = (
         why="Load on one tenant must never show in another's ledger, ids or answers.",
         given=given(*tenants.budgets(), tenants=tenants.TENANTS),
         check=tenants.check,
-        operations=OPERATIONS | {"getReservation"},
+        operations=OPERATIONS | operations_of_runtime({"getReservation"}),
     ),
 )
 

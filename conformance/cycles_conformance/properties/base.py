@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from cycles_conformance.assertions.ledger import amount, invariant
+from cycles_conformance.casefiles.case import Case
+from cycles_conformance.casefiles.given import DEFAULT_UNIT
 from cycles_conformance.client import Answer
-from cycles_conformance.collection import DEFAULT_UNIT, Case
-from cycles_conformance.ledger import amount, invariant
-from cycles_conformance.provision import BudgetWish, Given, KeyWish, TenantWish
+from cycles_conformance.execution.balances import read_balances
+from cycles_conformance.execution.context import CaseContext
+from cycles_conformance.execution.request import ask
+from cycles_conformance.planes import RUNTIME, OperationRef, operations_of_runtime
+from cycles_conformance.provisioners import BudgetSpec, Given, KeySpec, TenantSpec
 from cycles_conformance.results import CaseResult, Level
-from cycles_conformance.steps import CaseEnded, CaseRun
 from cycles_conformance.target import Target
-from cycles_conformance.values import at_pointer
 
-OPERATIONS = frozenset(
+OPERATIONS = operations_of_runtime(
     {"createReservation", "commitReservation", "releaseReservation", "extendReservation"}
     | {"createEvent", "getBalances"}
 )
@@ -35,12 +38,14 @@ class Property:
     why: str
     given: Given
     check: Callable[[Session, Random], None]
-    operations: frozenset[str] = OPERATIONS
+    operations: frozenset[OperationRef] = OPERATIONS
+    planes: frozenset[str] = frozenset({RUNTIME})
     area: str = "properties"
     requires: tuple[str, ...] = ()
 
     def execute(self, target: Target, result: CaseResult, seed: int) -> None:
-        """Raises ProvisioningError, TargetLost, CaseEnded."""
+        """Raises ProvisioningError, TargetLost, CaseEnded, CaseUnjudged, UnusableAnswer, and
+        KitFailed for whatever else goes wrong."""
         case = Case(
             id=self.id,
             area=self.area,
@@ -52,17 +57,20 @@ class Property:
             variables={},
             steps=(),
             operations=self.operations,
+            planes=self.planes,
         )
         prepared = target.prepare(self.given)
-        session = Session(CaseRun(target, case, prepared, result), dict(prepared.tenants))
-        # The name too: two properties of one run must not draw the same numbers.
-        self.check(session, Random(f"{seed} {self.id}"))  # noqa: S311
+        context = CaseContext(target, case, prepared, result)
+        session = Session(context)
+        with context.within("property"):
+            # The name too: two properties of one run must not draw the same numbers.
+            self.check(session, Random(f"{seed} {self.id}"))  # noqa: S311
 
 
-def given(*budgets: BudgetWish, tenants: Sequence[str] = ("tenant",)) -> Given:
+def given(*budgets: BudgetSpec, tenants: Sequence[str] = ("tenant",)) -> Given:
     return Given(
-        tuple(TenantWish(name) for name in tenants),
-        tuple(KeyWish(name, name) for name in tenants),
+        tuple(TenantSpec(name) for name in tenants),
+        tuple(KeySpec(name, name) for name in tenants),
         budgets,
     )
 
@@ -71,8 +79,7 @@ def given(*budgets: BudgetWish, tenants: Sequence[str] = ("tenant",)) -> Given:
 class Session:
     """Sends requests for one property. Safe to use from several threads."""
 
-    run: CaseRun
-    tenants: Mapping[str, str]
+    context: CaseContext
 
     def ask(
         self, do: str, *, who: str = "tenant", status: Sequence[int] = (), **members: Any
@@ -81,7 +88,7 @@ class Session:
         CaseEnded."""
         expect = {"status": list(status) if status else "2xx"}
         step = {"do": do, "as": who, "expect": expect, **members}
-        return self.run.ask(step, do)
+        return ask(self.context, step, do)
 
     def together(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
         """Do all at once and return what each returned. Raises what the first of them raised."""
@@ -97,7 +104,7 @@ class Session:
 
     def fail(self, message: str, answer: Answer | None = None) -> None:
         """Raises CaseEnded."""
-        self.run.fail(message, "property", answer)
+        self.context.fail([self.context.problem(message, "property", answer)])
 
 
 @dataclass
@@ -139,10 +146,11 @@ class Books:
     def rows(self, session: Session, tenant: str = "tenant") -> dict[str, Mapping[str, Any]]:
         """The balances by scope path below the tenant, each one held against the ledger
         invariant. Raises CaseEnded."""
-        prefix = f"tenant:{session.tenants[tenant]}"
+        prefix = f"tenant:{session.context.prepared.tenants[tenant]}"
+        found, _ = read_balances(session.context, tenant, self.budgets, "balances")
         rows = {
             row["scope_path"].removeprefix(prefix).removeprefix("/"): row
-            for row in session.run.balances(tenant, self.budgets, "balances")
+            for row in found
             if row["remaining"]["unit"] == DEFAULT_UNIT
         }
         for scope in self.budgets:
@@ -174,11 +182,8 @@ class Books:
 
 def charged_of(answer: Answer, asked: int) -> int:
     """What a commit or event says it charged; an event that was not capped need not say."""
-    try:
-        value: int = at_pointer(answer.body, "/charged/amount")
-    except KeyError:
-        return asked
-    return value
+    charged = answer.maybe("/charged/amount", int)
+    return asked if charged is None else charged
 
 
-__all__ = ["Books", "CaseEnded", "Property", "Session", "charged_of", "given"]
+__all__ = ["Books", "Property", "Session", "charged_of", "given"]

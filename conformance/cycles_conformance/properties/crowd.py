@@ -6,14 +6,14 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from cycles_conformance.ledger import amount
+from cycles_conformance.assertions.ledger import amount
 from cycles_conformance.properties.base import Books, Session, charged_of
-from cycles_conformance.provision import BudgetWish
+from cycles_conformance.provisioners import BudgetSpec
 
 CLIENTS = 8
 ROUNDS = 4
-DEEDS = 12
-"""Deeds of each client in each round; between rounds everything is quiet."""
+ACTIONS = 12
+"""Actions of each client in each round; between rounds everything is quiet."""
 
 ALLOCATED = {
     "": 40_000,
@@ -32,10 +32,10 @@ SUBJECTS: tuple[dict[str, str], ...] = (
 OVERDRAFT_LIMIT = 1_500
 
 
-def budgets(policy: str) -> tuple[BudgetWish, ...]:
+def budgets(policy: str) -> tuple[BudgetSpec, ...]:
     limit = OVERDRAFT_LIMIT if policy == "ALLOW_WITH_OVERDRAFT" else 0
     return tuple(
-        BudgetWish("tenant", scope, "TOKENS", allocated, overdraft_limit=limit)
+        BudgetSpec("tenant", scope, "TOKENS", allocated, overdraft_limit=limit)
         for scope, allocated in ALLOCATED.items()
     )
 
@@ -69,9 +69,11 @@ def _client(
     held: list[tuple[str, dict[str, str], int]],
     rng: Random,
 ) -> None:
-    for _ in range(DEEDS):
-        deed = rng.choice(("reserve", "reserve", "commit", "commit", "release", "event", "extend"))
-        if deed == "reserve":
+    for _ in range(ACTIONS):
+        action = rng.choice(
+            ("reserve", "reserve", "commit", "commit", "release", "event", "extend")
+        )
+        if action == "reserve":
             subject, estimate = rng.choice(SUBJECTS), rng.choice((0, 1, 40, 150, 400))
             answer = session.ask(
                 "reserve",
@@ -84,16 +86,16 @@ def _client(
             )
             if answer.status == 200:
                 books.reserve(subject, estimate)
-                held.append((answer.body["reservation_id"], subject, estimate))
-        elif deed == "event":
+                held.append((answer.told("/reservation_id", str), subject, estimate))
+        elif action == "event":
             _event(session, books, policy, rng)
         elif held:
             reservation, subject, estimate = held.pop(rng.randrange(len(held)))
             path = {"reservation_id": reservation}
-            if deed == "release":
+            if action == "release":
                 session.ask("release", path=path)
                 books.settle(subject, estimate, 0)
-            elif deed == "extend":
+            elif action == "extend":
                 # No extensions left is a fair answer.
                 session.ask("extend", status=(200, 409), path=path)
                 held.append((reservation, subject, estimate))
@@ -167,5 +169,5 @@ def _exact_fit(session: Session, books: Books, rows: Any, rng: Random) -> None:
         return
     body["estimate"] = {"amount": left}
     answer = session.ask("reserve", status=(200,), body=body)
-    session.ask("release", path={"reservation_id": answer.body["reservation_id"]})
+    session.ask("release", path={"reservation_id": answer.told("/reservation_id", str)})
     books.compare(session)

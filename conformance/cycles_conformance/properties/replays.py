@@ -1,4 +1,4 @@
-"""The same request several times at once: one deed, one answer for all."""
+"""The same request several times at once: one action, one answer for all."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from cycles_conformance.assertions.matching import same, shown
 from cycles_conformance.client import Answer
-from cycles_conformance.matching import same, shown
 from cycles_conformance.properties.base import Books, Session, charged_of
-from cycles_conformance.provision import BudgetWish
+from cycles_conformance.provisioners import BudgetSpec
 from cycles_conformance.values import without
 
 COPIES = 6
@@ -19,9 +19,9 @@ SUBJECT = {"workspace": "w", "agent": "a"}
 FRESH = ["/remaining_ttl_ms"]
 
 
-def budgets() -> tuple[BudgetWish, ...]:
+def budgets() -> tuple[BudgetSpec, ...]:
     return tuple(
-        BudgetWish("tenant", scope, "TOKENS", allocated) for scope, allocated in ALLOCATED.items()
+        BudgetSpec("tenant", scope, "TOKENS", allocated) for scope, allocated in ALLOCATED.items()
     )
 
 
@@ -34,13 +34,14 @@ def check(session: Session, rng: Random) -> None:
         answer = _copies(session, "reserve", {"body": body}, f"{turn}")
         books.reserve(SUBJECT, estimate)
         books.compare(session)
-        path = {"reservation_id": answer.body["reservation_id"]}
-        before = answer.body.get("expires_at_ms")
+        path = {"reservation_id": answer.told("/reservation_id", str)}
+        before = answer.maybe("/expires_at_ms", int)
         by = rng.randrange(1, 60_000)
         extended = _copies(
             session, "extend", {"path": path, "body": {"extend_by_ms": by}}, f"{turn}"
         )
-        moved = extended.body["expires_at_ms"] - before if before is not None else 0
+        after = extended.told("/expires_at_ms", int)
+        moved = after - before if before is not None else 0
         if not 0 <= moved <= by:
             session.fail(f"{COPIES} copies of an extension by {by} ms moved the expiry by {moved}")
         if rng.random() < 0.5:

@@ -7,18 +7,18 @@ from random import Random
 from typing import Any
 
 from cycles_conformance.properties.base import Books, Session
-from cycles_conformance.provision import BudgetWish
+from cycles_conformance.provisioners import BudgetSpec
 
 TENANTS = ("tenant", "other")
 CLIENTS = 4
-DEEDS = 12
+ACTIONS = 12
 ALLOCATED = {"": 1_000_000, "workspace:same": 500_000}
 SUBJECT = {"workspace": "same"}
 
 
-def budgets() -> tuple[BudgetWish, ...]:
+def budgets() -> tuple[BudgetSpec, ...]:
     return tuple(
-        BudgetWish(tenant, scope, "TOKENS", allocated)
+        BudgetSpec(tenant, scope, "TOKENS", allocated)
         for tenant in TENANTS
         for scope, allocated in ALLOCATED.items()
     )
@@ -51,26 +51,26 @@ def check(session: Session, rng: Random) -> None:
 def _client(
     session: Session, books: Books, found: list[str], who: str, number: int, rng: Random
 ) -> None:
-    """Both tenants' clients of one number draw the same deeds and use the same keys."""
-    for deed in range(DEEDS):
+    """Both tenants' clients of one number draw the same actions and use the same keys."""
+    for action in range(ACTIONS):
         estimate = rng.randrange(1, 200)
         body: dict[str, Any] = {
-            "idempotency_key": f"{number}-{deed}",
+            "idempotency_key": f"{number}-{action}",
             "subject": SUBJECT,
             "estimate": {"amount": estimate},
         }
         answer = session.ask("reserve", who=who, body=body)
         books.reserve(SUBJECT, estimate)
-        reservation = answer.body["reservation_id"]
+        reservation = answer.told("/reservation_id", str)
         found.append(reservation)
         path = {"reservation_id": reservation}
         end = rng.choice(("commit", "release", "keep"))
         if end == "commit":
             actual = rng.randrange(0, estimate + 1)
-            body = {"idempotency_key": f"{number}-{deed}", "actual": {"amount": actual}}
+            body = {"idempotency_key": f"{number}-{action}", "actual": {"amount": actual}}
             session.ask("commit", who=who, path=path, body=body)
             books.settle(SUBJECT, estimate, actual)
         elif end == "release":
-            body = {"idempotency_key": f"{number}-{deed}"}
+            body = {"idempotency_key": f"{number}-{action}"}
             session.ask("release", who=who, path=path, body=body)
             books.settle(SUBJECT, estimate, 0)

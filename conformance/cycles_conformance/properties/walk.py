@@ -1,7 +1,7 @@
 """One client at random over every operation, each balance foretold from the ones before.
 
-No model of the whole server: what a single deed may do to the ledger follows from the balances
-before it and from the contract, so the walk needs to know no more than one deed at a time.
+No model of the whole server: what a single action may do to the ledger follows from the balances
+before it and from the contract, so the walk needs to know no more than one action at a time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from cycles_conformance.assertions.ledger import amount
+from cycles_conformance.assertions.matching import same, shown
+from cycles_conformance.casefiles.given import DEFAULT_UNIT
 from cycles_conformance.client import Answer
-from cycles_conformance.collection import DEFAULT_UNIT
-from cycles_conformance.ledger import amount
-from cycles_conformance.matching import same, shown
-from cycles_conformance.properties.base import Books, Session
-from cycles_conformance.provision import BudgetWish
+from cycles_conformance.properties.base import Books, Session, charged_of
+from cycles_conformance.provisioners import BudgetSpec
 from cycles_conformance.values import without
 
 STEPS = 90
@@ -24,7 +24,7 @@ FRESH = ["/remaining_ttl_ms"]
 
 
 @dataclass(frozen=True)
-class Ground:
+class Scenario:
     """Where a walk takes place."""
 
     allocated: dict[str, int]
@@ -33,9 +33,9 @@ class Ground:
     policies: tuple[str, ...]
     overdraft_limit: int = 0
 
-    def budgets(self) -> tuple[BudgetWish, ...]:
+    def budgets(self) -> tuple[BudgetSpec, ...]:
         return tuple(
-            BudgetWish(
+            BudgetSpec(
                 "tenant", scope, DEFAULT_UNIT, allocated, overdraft_limit=self.overdraft_limit
             )
             for scope, allocated in self.allocated.items()
@@ -48,7 +48,7 @@ SUBJECTS: tuple[dict[str, str], ...] = (
     {"workspace": "b", "toolset": "web"},
     {"workflow": "w"},
 )
-CAPPED = Ground(
+CAPPED = Scenario(
     {
         "": 30_000,
         "workspace:a": 8_000,
@@ -60,10 +60,10 @@ CAPPED = Ground(
     (0, 1, 2, 99, 250, 700, 1_300),
     ("REJECT", "REJECT", "ALLOW_IF_AVAILABLE"),
 )
-OVERDRAWN = Ground(
+OVERDRAWN = Scenario(
     {"": 6_000}, ({},), (0, 1, 90, 400, 1_000), ("ALLOW_WITH_OVERDRAFT",), overdraft_limit=1_500
 )
-LARGE = Ground(
+LARGE = Scenario(
     {"": 2**63 - 1, "workspace:a": 2**62, "workspace:a/agent:one": 2**61 + 2**53 + 1},
     SUBJECTS[:2],
     (1, 2**53 - 1, 2**53 + 1, 2**54 + 3, 10**17 + 7, 2**58 + 1),
@@ -103,7 +103,7 @@ class Lease:
 
 
 @dataclass
-class Deed:
+class Action:
     """A request that succeeded, for replays."""
 
     do: str
@@ -113,39 +113,39 @@ class Deed:
 
 @dataclass
 class Walk:
-    ground: Ground
+    scenario: Scenario
     session: Session
     rng: Random
     leases: list[Lease] = field(default_factory=list)
-    done: list[Deed] = field(default_factory=list)
+    done: list[Action] = field(default_factory=list)
 
     def go(self) -> None:
-        books = Books(self.ground.allocated)
+        books = Books(self.scenario.allocated)
         before = self._look(books)
-        deeds: list[Callable[[Ledger], Ledger]] = [
+        actions: list[Callable[[Ledger], Ledger]] = [
             self._reserve, self._reserve, self._reserve, self._commit, self._commit,
             self._release, self._extend, self._event, self._ask, self._replay,
             self._mismatch, self._finished, self._get,
         ]  # fmt: skip
         for number in range(STEPS):
-            deed = self.rng.choice(deeds)
-            expected = deed(copied(before))
+            action = self.rng.choice(actions)
+            expected = action(copied(before))
             after = self._look(books, expected)
             for scope, state in expected.items():
                 if after[scope] != state:
                     name = scope or "the tenant"
                     self.session.fail(
-                        f"deed {number} ({deed.__name__.strip('_')}): the balance of {name} is "
+                        f"action {number} ({action.__name__.strip('_')}): the balance of {name} is "
                         f"{vars(after[scope])}, it should be {vars(state)}",
                         self.done[-1].answer if self.done else None,
                     )
             before = after
 
-    # -- deeds: each takes the ledger before and returns what it must be afterwards ---------------
+    # -- actions: each takes the ledger before and returns what it must be afterwards -------------
 
     def _reserve(self, ledger: Ledger) -> Ledger:
-        subject, estimate = self.rng.choice(self.ground.subjects), self._amount()
-        policy = self.rng.choice(self.ground.policies)
+        subject, estimate = self.rng.choice(self.scenario.subjects), self._amount()
+        policy = self.rng.choice(self.scenario.policies)
         body = {
             "subject": subject,
             "estimate": {"amount": estimate},
@@ -166,22 +166,22 @@ class Walk:
             ledger[scope].remaining -= estimate
         self.leases.append(
             Lease(
-                answer.body["reservation_id"], scopes, subject, estimate, policy,
-                answer.body.get("expires_at_ms"),
+                answer.told("/reservation_id", str), scopes, subject, estimate, policy,
+                answer.maybe("/expires_at_ms", int),
             )
         )  # fmt: skip
         return ledger
 
     def _ask(self, ledger: Ledger) -> Ledger:
         """decide, or a dry run: the same judgement, and nothing done."""
-        subject, estimate = self.rng.choice(self.ground.subjects), self._amount()
+        subject, estimate = self.rng.choice(self.scenario.subjects), self._amount()
         refusals = self._refusals(ledger, self._scopes(subject), estimate)
         body: dict[str, Any] = {"subject": subject, "estimate": {"amount": estimate}}
         do = "decide"
         if self.rng.random() < 0.5:
             do, body["dry_run"] = "reserve", True
         answer = self.session.ask(do, status=(200,), body=body)
-        decision, code = answer.body["decision"], answer.body.get("reason_code")
+        decision, code = answer.told("/decision", str), answer.maybe("/reason_code", str)
         denied = decision == "DENY"
         # The reason is a recommendation; where it is told, it must be true.
         if (denied and refusals == {None}) or (not denied and None not in refusals):
@@ -205,20 +205,19 @@ class Walk:
             self._allowed(answer, {code})
             return ledger
         self._remember("commit", members, answer)
-        if answer.body["charged"]["amount"] != charged:
-            self.session.fail(
-                f"charged is {answer.body['charged']['amount']}, expected {charged}", answer
-            )
-        released, rest = answer.body.get("released"), max(0, lease.estimate - charged)
+        told = answer.told("/charged/amount", int)
+        if told != charged:
+            self.session.fail(f"charged is {told}, expected {charged}", answer)
+        released, rest = answer.maybe("/released/amount", int), max(0, lease.estimate - charged)
         # It need not be told.
-        if released is not None and released["amount"] != rest:
-            self.session.fail(f"released is {released['amount']}, expected {rest}", answer)
+        if released is not None and released != rest:
+            self.session.fail(f"released is {released}, expected {rest}", answer)
         lease.status, lease.charged = "COMMITTED", charged
         return ledger
 
     def _event(self, ledger: Ledger) -> Ledger:
-        subject, actual = self.rng.choice(self.ground.subjects), self._amount()
-        policy = self.rng.choice(self.ground.policies)
+        subject, actual = self.rng.choice(self.scenario.subjects), self._amount()
+        policy = self.rng.choice(self.scenario.policies)
         scopes = self._scopes(subject)
         # Whether an event on a blocked scope is refused is a matter of reading.
         blocked = any(ledger[scope].over or ledger[scope].debt for scope in scopes)
@@ -239,8 +238,9 @@ class Walk:
         if code:
             self.session.fail(f"status 201, expected 409 {code}", answer)
         self._remember("event", members, answer)
-        told = answer.body.get("charged", {"amount": charged})["amount"]
-        if told != charged or (charged != actual and "charged" not in answer.body):
+        # Where all of it was charged, it need not be told.
+        told = charged_of(answer, actual)
+        if told != charged:
             self.session.fail(f"charged is {told}, expected {charged}", answer)
         return ledger
 
@@ -252,7 +252,7 @@ class Walk:
         members: dict[str, Any] = {"path": path, "body": {"idempotency_key": self._key()}}
         answer = self.session.ask("release", **members)
         self._remember("release", members, answer)
-        if answer.body["released"]["amount"] != lease.estimate:
+        if answer.told("/released/amount", int) != lease.estimate:
             self.session.fail(f"released is not the {lease.estimate} that were held", answer)
         for scope in lease.scopes:
             ledger[scope].reserved -= lease.estimate
@@ -274,7 +274,7 @@ class Walk:
             self._allowed(answer, {"MAX_EXTENSIONS_EXCEEDED"})
             return ledger
         self._remember("extend", members, answer)
-        expires = answer.body["expires_at_ms"]
+        expires = answer.told("/expires_at_ms", int)
         # A server may grant less than was asked for.
         if lease.expires is not None and not lease.expires <= expires <= lease.expires + by:
             self.session.fail(
@@ -286,12 +286,12 @@ class Walk:
     def _replay(self, ledger: Ledger) -> Ledger:
         if not self.done:
             return ledger
-        deed = self.rng.choice(self.done)
-        answer = self.session.ask(deed.do, status=(deed.answer.status,), **deed.members)
-        one, other = without(deed.answer.body, FRESH), without(answer.body, FRESH)
+        action = self.rng.choice(self.done)
+        answer = self.session.ask(action.do, status=(action.answer.status,), **action.members)
+        one, other = without(action.answer.body, FRESH), without(answer.body, FRESH)
         if not same(one, other):
             self.session.fail(
-                f"a replayed {deed.do} differs: {shown(other)}, was {shown(one)}", answer
+                f"a replayed {action.do} differs: {shown(other)}, was {shown(one)}", answer
             )
         return ledger
 
@@ -299,19 +299,19 @@ class Walk:
         """An old key with another body. A server may take a key for each reservation apart."""
         if not self.done:
             return ledger
-        deed = self.rng.choice(self.done)
-        body = dict(deed.members["body"])
-        if deed.do == "reserve":
+        action = self.rng.choice(self.done)
+        body = dict(action.members["body"])
+        if action.do == "reserve":
             body["estimate"] = {"amount": body["estimate"]["amount"] + 1}
-        elif deed.do == "extend":
+        elif action.do == "extend":
             body["extend_by_ms"] += 1
-        elif deed.do == "release":
+        elif action.do == "release":
             body["reason"] = "another"
         else:
             body["actual"] = {"amount": body["actual"]["amount"] + 1}
-        answer = self.session.ask(deed.do, status=(409,), **{**deed.members, "body": body})
+        answer = self.session.ask(action.do, status=(409,), **{**action.members, "body": body})
         codes: set[str | None] = {"IDEMPOTENCY_MISMATCH"}
-        if deed.do == "extend":
+        if action.do == "extend":
             # Of a reservation that has ended meanwhile, either can be said.
             codes.add("RESERVATION_FINALIZED")
         self._allowed(answer, codes)
@@ -333,7 +333,6 @@ class Walk:
             return ledger
         lease = self.rng.choice(self.leases)
         answer = self.session.ask("get", path={"reservation_id": lease.reservation_id})
-        body = answer.body
         expected: dict[str, Any] = {
             "status": lease.status,
             "reserved": {"unit": DEFAULT_UNIT, "amount": lease.estimate},
@@ -343,10 +342,9 @@ class Walk:
         if lease.charged is not None:
             expected["committed"] = {"unit": DEFAULT_UNIT, "amount": lease.charged}
         for name, value in expected.items():
-            if not same(body.get(name), value):
-                self.session.fail(
-                    f"{name} is {shown(body.get(name))}, expected {shown(value)}", answer
-                )
+            told = answer.maybe(f"/{name}", object)
+            if not same(told, value):
+                self.session.fail(f"{name} is {shown(told)}, expected {shown(value)}", answer)
         return ledger
 
     # -- what the contract foretells --------------------------------------------------------------
@@ -382,8 +380,8 @@ class Walk:
             # An event has no estimate to stay within: it needs the budget, and no more.
             if delta > (least if event else 0):
                 return "BUDGET_EXCEEDED", 0
-        elif delta > least and policy == "ALLOW_WITH_OVERDRAFT" and self.ground.overdraft_limit:
-            if any(state.debt + delta > self.ground.overdraft_limit for state in states):
+        elif delta > least and policy == "ALLOW_WITH_OVERDRAFT" and self.scenario.overdraft_limit:
+            if any(state.debt + delta > self.scenario.overdraft_limit for state in states):
                 return "OVERDRAFT_LIMIT_EXCEEDED", 0
             debt = delta
         elif delta > least:
@@ -421,10 +419,10 @@ class Walk:
         }
 
     def _scopes(self, subject: dict[str, str]) -> list[str]:
-        return Books(self.ground.allocated).scopes(subject)
+        return Books(self.scenario.allocated).scopes(subject)
 
     def _allowed(self, answer: Answer, codes: set[str | None]) -> None:
-        code = answer.body.get("error") if answer.status == 409 else None
+        code = answer.maybe("/error", str) if answer.status == 409 else None
         if code not in codes:
             self.session.fail(f"status {answer.status} {code}, expected one of {codes}", answer)
 
@@ -433,14 +431,14 @@ class Walk:
         return self.rng.choice(active) if active else None
 
     def _amount(self) -> int:
-        return self.rng.choice(self.ground.amounts)
+        return self.rng.choice(self.scenario.amounts)
 
     def _key(self) -> str:
         return f"walk-{self.rng.getrandbits(48):x}"
 
     def _remember(self, do: str, members: dict[str, Any], answer: Answer) -> None:
-        self.done.append(Deed(do, members, answer))
+        self.done.append(Action(do, members, answer))
 
 
-def check(ground: Ground, session: Session, rng: Random) -> None:
-    Walk(ground, session, rng).go()
+def check(scenario: Scenario, session: Session, rng: Random) -> None:
+    Walk(scenario, session, rng).go()

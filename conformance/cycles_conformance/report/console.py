@@ -29,6 +29,7 @@ from cycles_conformance.report.text import cases as plural
 from cycles_conformance.results import LEVELS, CaseResult, Exchange, Level, Problem, RunResult
 
 _BODY_LIMIT = 1_000
+_KIT = "bold magenta"
 _NAMES_SHOWN = 6
 
 Part = str | tuple[str, str]
@@ -85,7 +86,9 @@ class Live:
         with self._lock:
             self._now.pop(result.case, None)
             before = self._done
-            self._counts[result.verdict] += 1
+            self._counts[result.verdict] = self._counts.get(result.verdict, 0) + 1
+            if result.kit_failure:
+                _kit_failed(self._console, masked_case(result))
             if result.problems or result.verdict == "failed":
                 _say(self._console, *_headline(masked_case(result)))
             total = max(self._total, 1)
@@ -120,15 +123,16 @@ class Live:
 
 
 def _counts_text(counts: dict[str, int]) -> Text:
-    styles = {"passed": "green", "failed": "bold red", "not run": "dim"}
+    styles = {"passed": "green", "failed": "bold red", "not run": "dim", "kit failed": _KIT}
     return Text("  ").join(
         Text(f"{count} {verdict}", style=styles[verdict] if count else "dim")
         for verdict, count in counts.items()
     )
 
 
-def summary(run: RunResult, console: Console) -> None:
-    """Print what came of the run; the last line is the verdict."""
+def summary(run: RunResult, console: Console, *, verbose: bool = False) -> None:
+    """Print what came of the run; the last line is the verdict. ``verbose`` adds the tracebacks of
+    the kit's own mistakes."""
     run = masked(run)
     _say(console)
     _say(console, (f"Cycles conformance of {run.target}", "bold"))
@@ -151,7 +155,13 @@ def summary(run: RunResult, console: Console) -> None:
         _heading(console, "Failures")
         for case in against:
             _failure(console, case)
-    else:
+    if run.kit_failures:
+        _heading(console, "The kit's own mistakes: they say nothing of the server")
+        for line, failure in tally.kit_failures(run):
+            _say(console, f"  {line}")
+            if verbose:
+                _say(console, (f"    {_indented(failure.traceback.rstrip(), 4)}", "dim"))
+    if run.kit_failures or not against:
         _say(console)
     _say(console, (tally.verdict_line(run), "bold green" if run.conformant else "bold red"))
 
@@ -222,6 +232,8 @@ def _cell(counts: tally.Tally) -> Text:
         parts.append(Text(f"{counts.failed} failed", style="bold red"))
     if counts.not_run:
         parts.append(Text(f"{counts.not_run} not run", style="dim"))
+    if counts.kit_failed:
+        parts.append(Text(f"{counts.kit_failed} kit failed", style=_KIT))
     return Text(", ").join(parts)
 
 
@@ -274,6 +286,12 @@ def _exchange(console: Console, exchange: Exchange) -> None:
 
 def _indented(text: str, by: int) -> str:
     return text.replace("\n", "\n" + " " * by)
+
+
+def _kit_failed(console: Console, case: CaseResult) -> None:
+    assert case.kit_failure is not None
+    said = one_line(f"{case.kit_failure.step}: {case.kit_failure.error}", 200)
+    _say(console, ("! the kit failed", _KIT), f" {case.case} {said}")
 
 
 def _headline(case: CaseResult) -> list[Part]:

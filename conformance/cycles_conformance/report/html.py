@@ -35,6 +35,7 @@ def render(run: RunResult) -> bytes:
         areas=tally.by_area_and_level(run),
         all_areas={level: tally.tally(run.at(level)) for level in LEVELS},
         failures=tally.failures(run),
+        kit_failures=tally.kit_failures(run),
         readings=tally.readings(run),
         not_run=tally.not_run(run),
         passed={

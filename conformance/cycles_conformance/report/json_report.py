@@ -15,7 +15,7 @@ Everything that the run holds, with secrets masked and nothing cut::
       "seconds": 71.4,                    # of the whole run
       "conformant": false,
       "verdict": "NOT CONFORMANT at MUST: 4 of 300 cases failed",
-      "totals": {"passed": 408, "failed": 4, "not_run": 3, "setup_failed": 0},
+      "totals": {"passed": 408, "failed": 4, "not_run": 3, "kit_failed": 0, "setup_failed": 0},
       "levels": {
         "MUST": {                         # and SHOULD, MAY
           "state": "failed",              # conformant, clean (a stricter level failed), failed,
@@ -26,7 +26,7 @@ Everything that the run holds, with secrets masked and nothing cut::
         }
       },
       "areas": {                          # levels that have no case in the run are left out
-        "commit": {"MUST": {"passed": 20, "failed": 1, "not_run": 0}}
+        "commit": {"MUST": {"passed": 20, "failed": 1, "not_run": 0, "kit_failed": 0}}
       },
       "readings": {"any debt blocks new work": ["debt-blocks-reserve"]},
       "not_run": {"no admin key was given": ["admin-lists-for-tenant"]},
@@ -35,9 +35,11 @@ Everything that the run holds, with secrets masked and nothing cut::
         {
           "case": "commit-charges-actual", "area": "commit", "level": "MUST",
           "why": "…", "clauses": ["commit.charges"],
-          "verdict": "failed",            # passed, failed, not run
+          "verdict": "failed",            # passed, failed, not run, kit failed
           "reason": "",                   # why it was not run
           "setup_failed": false,          # not run because setting it up went wrong
+          "kit_failure": null,            # or {"step", "error", "traceback"}: a mistake of the
+                                          # kit, which says nothing of the server
           "problems": [
             {"level": "MUST", "message": "…", "step": "…", "exchange": EXCHANGE or null,
              "curl": "curl …" or null}

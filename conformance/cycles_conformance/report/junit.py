@@ -10,15 +10,15 @@ from cycles_conformance.report import tally
 from cycles_conformance.report.curl import curl
 from cycles_conformance.report.mask import masked
 from cycles_conformance.report.text import LIMIT, exchange_text, one_line, shortened, visible
-from cycles_conformance.results import CaseResult, RunResult
+from cycles_conformance.results import CaseResult, KitFailure, RunResult
 
 
 def render(run: RunResult) -> bytes:
     """The run as JUnit XML in UTF-8: a suite for each area, a test for each case.
 
     A case that was not run is skipped, with the reason; it is an ``error`` if it could not be set
-    up. A failed one has one ``failure`` that tells all its problems, because most readers of
-    JUnit XML show only the first.
+    up, or if the kit made a mistake in it. A failed one has one ``failure`` that tells all its
+    problems, because most readers of JUnit XML show only the first.
     """
     run = masked(run)
     report = JUnitXml("Cycles conformance")
@@ -58,7 +58,16 @@ def _testcase(case: CaseResult) -> TestCase:
     elif case.verdict == "not run":
         outcome = Error if case.setup_failed else Skipped
         test.result = [outcome(visible(case.reason) or "no reason given")]
+    if case.kit_failure:
+        test.result = [*test.result, _kit_failed(case, case.kit_failure)]
     return test
+
+
+def _kit_failed(case: CaseResult, failure: KitFailure) -> Error:
+    line = f"the kit failed: {case.case} {failure.step}: {failure.error}"
+    error = Error(visible(one_line(line, 500)), "kit failed")
+    error.text = visible(failure.traceback)
+    return error
 
 
 def _failure(case: CaseResult) -> Failure:

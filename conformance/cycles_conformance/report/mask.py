@@ -43,6 +43,12 @@ def masked_case(case: CaseResult) -> CaseResult:
     return replace(
         case,
         reason=hide(case.reason),
+        kit_failure=case.kit_failure
+        and replace(
+            case.kit_failure,
+            error=hide(case.kit_failure.error),
+            traceback=hide(case.kit_failure.traceback),
+        ),
         problems=[_problem(problem, hide) for problem in case.problems],
         readings=[replace(reading, saw=hide(reading.saw)) for reading in case.readings],
         exchanges=[_exchange(exchange, hide) for exchange in case.exchanges],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cycles_conformance.report.text import cases
-from cycles_conformance.results import LEVELS, CaseResult, Level, Problem, RunResult
+from cycles_conformance.results import LEVELS, CaseResult, KitFailure, Level, Problem, RunResult
 
 State = Literal["conformant", "clean", "failed", "not run"]
 
@@ -19,10 +19,11 @@ class Tally:
     passed: int = 0
     failed: int = 0
     not_run: int = 0
+    kit_failed: int = 0
 
     @property
     def total(self) -> int:
-        return self.passed + self.failed + self.not_run
+        return self.passed + self.failed + self.not_run + self.kit_failed
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ class LevelVerdict:
 
 def tally(results: Iterable[CaseResult]) -> Tally:
     verdicts = [result.verdict for result in results]
-    return Tally(verdicts.count("passed"), verdicts.count("failed"), verdicts.count("not run"))
+    return Tally(
+        passed=verdicts.count("passed"),
+        failed=verdicts.count("failed"),
+        not_run=verdicts.count("not run"),
+        kit_failed=verdicts.count("kit failed"),
+    )
 
 
 def setup_failed(run: RunResult) -> int:
@@ -74,7 +80,7 @@ def verdicts(run: RunResult) -> list[LevelVerdict]:
         failed = run.problems_at(level)
         tried = sum(
             any(problem.level == level for problem in result.problems)
-            or (result.level == level and result.verdict != "not run")
+            or (result.level == level and result.tried)
             for result in run.results
         )
         state: State = "conformant"
@@ -95,6 +101,11 @@ def verdict_line(run: RunResult) -> str:
     not_run = f", {counts.not_run:,} not run" if counts.not_run else ""
     if unprepared := setup_failed(run):
         not_run += f" ({unprepared:,} could not be set up)"
+    broken = len(run.kit_failures)
+    kit = f"the kit failed in {cases(broken)}" if broken else ""
+    if broken and not counts.failed:
+        passed = f", {counts.passed:,} passed" if counts.passed else ""
+        return f"NO VERDICT: {kit}{passed}{not_run}"
     if not counts.passed + counts.failed:
         return f"NO VERDICT: no case was run{not_run}"
     failed = [verdict for verdict in verdicts(run) if verdict.failed]
@@ -105,8 +116,17 @@ def verdict_line(run: RunResult) -> str:
     more = "".join(f", {one.failed:,} of {one.tried:,} at {one.level}" for one in failed[1:])
     return (
         f"NOT CONFORMANT at {worst.level}: "
-        f"{worst.failed:,} of {cases(worst.tried)} failed{more}{not_run}"
+        f"{worst.failed:,} of {cases(worst.tried)} failed{more}{not_run}{kit and '; ' + kit}"
     )
+
+
+def kit_failures(run: RunResult) -> list[tuple[str, KitFailure]]:
+    """A line for each mistake of the kit (``the kit failed: case step: exception``), and what is
+    known of it."""
+    return [
+        (f"the kit failed: {case.case} {failure.step}: {failure.error}", failure)
+        for case, failure in run.kit_failures
+    ]
 
 
 def problems(case: CaseResult) -> list[Problem]:

@@ -1,0 +1,1 @@
+"""What a step asserts of an answer: matchers, expectations, and the ledger's invariant."""

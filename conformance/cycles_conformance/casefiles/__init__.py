@@ -1,0 +1,1 @@
+"""Case files: read from YAML, checked, and handed out as cases."""

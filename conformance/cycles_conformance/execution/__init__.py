@@ -1,0 +1,1 @@
+"""Carries out the steps of one case against one server."""

@@ -1,0 +1,196 @@
+"""A second plane: a contract, a base URL and cases of its own beside the runtime's. Both have an
+operation ``getBalances``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from cycles_conformance.casefiles.templates import templates
+from cycles_conformance.cli import main
+from fake_cycles import FakeServer, Reply, Request, balances, case_file, granted, reply, serving
+
+SPEC = """
+openapi: 3.1.0
+info: {title: Small admin, version: "1"}
+paths:
+  /v1/admin/balances/{scope}:
+    get:
+      operationId: getBalances
+      description: Each row MUST name its ledger.
+      responses:
+        "200":
+          description: Rows.
+          content:
+            application/json:
+              schema:
+                type: object
+                required: [ledgers]
+                properties: {ledgers: {type: array, items: {type: string}}}
+  /v1/admin/budgets:
+    post:
+      operationId: closeBudget
+      responses: {"204": {description: It is closed.}}
+"""
+CLAUSES = """
+runtime: {createReservation: {tests.one: {declares: something}}}
+admin: {getBalances: {admin.ledger: {says: Each row MUST name its ledger.}}}
+"""
+STEPS = """
+- {do: balances, expect: {body: {balances: []}}}
+- do: admin-balances
+  as: admin
+  expect: {body: {ledgers: [one]}}
+- {send: GET /v1/admin/nothing?x=1, plane: admin, expect: {status: 404}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _template(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_admin: dict[str, Any] = {
+        "plane": "admin",
+        "operation": "getBalances",
+        "path": {"scope": "${self}"},
+    }
+    monkeypatch.setitem(templates(), "admin-balances", of_admin)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "admin.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def cases(folder: Path, steps: str = STEPS) -> Path:
+    path = case_file(folder, steps, head="given: shared") / "tests.yaml"
+    path.write_text(
+        path.read_text().replace("clause: tests.one", "clause: [tests.one, admin.ledger]")
+    )
+    (folder / "clauses.yaml").write_text(CLAUSES)
+    return folder
+
+
+def cli(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def runtime(request: Request) -> Reply:
+    return balances() if request.path.startswith("/v1/balances") else granted()
+
+
+def admin(rows: Any) -> Callable[[Request], Reply]:
+    def script(request: Request) -> Reply:
+        if "nothing" in request.path:
+            return reply(404, {"error": "NOT_FOUND", "message": "no", "request_id": "r-1",
+                               "trace_id": "0123456789abcdef0123456789abcdef"})  # fmt: skip
+        return reply(200, {"ledgers": rows})
+
+    return script
+
+
+Run = Callable[..., tuple[Result, FakeServer, FakeServer]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, spec: Path) -> Run:
+    units = ("USD_MICROCENTS", "TOKENS", "CREDITS", "RISK_POINTS")
+    budgets = [{"unit": unit, "allocated": 10**15} for unit in units]
+    tenant = {"id": "t-1", "shared": True, "keys": [{"secret": "s3cret"}], "budgets": budgets}
+    pool = tmp_path / "pool.json"
+    pool.write_text(json.dumps({"tenants": [tenant]}))
+
+    def against(
+        *arguments: str | Path, rows: Any = ("one",), with_url: bool = True
+    ) -> tuple[Result, FakeServer, FakeServer]:
+        with serving(runtime) as one, serving(admin(rows)) as other:
+            options = ["--admin-url", f"{other.url}/v1", "--admin-key", "operator"]
+            result = cli(
+                "run", "--url", one.url, "--fixtures", pool, "--admin-spec", spec,
+                "--cases", cases(tmp_path / "cases"), *(options if with_url else []), *arguments,
+            )  # fmt: skip
+            return result, one, other
+
+    return against
+
+
+def test_each_request_goes_to_its_plane(run: Run) -> None:
+    result, one, other = run()
+    assert result.exit_code == 0, result.output
+    assert "/v1/balances?tenant=t-1" in [request.path for request in one.requests]
+    assert [request.path for request in other.requests] == [
+        "/v1/admin/balances/t-1",
+        "/v1/admin/nothing?x=1",
+    ]
+    assert other.requests[0].headers["x-admin-api-key"] == "operator"
+    assert other.requests[1].headers["x-cycles-api-key"] == "s3cret"
+
+
+def test_each_answer_is_held_against_its_planes_contract(run: Run) -> None:
+    result, _, _ = run(rows=[1])
+    assert result.exit_code == 1
+    assert "contract: body /ledgers/0: 1 is not of type 'string'" in result.output
+
+
+def test_a_plane_without_a_url_is_left_out(run: Run) -> None:
+    result, _, other = run(with_url=False)
+    assert result.exit_code == 2
+    assert "no URL of the admin plane was given (--admin-url)" in result.output
+    assert other.requests == []
+
+
+def test_a_plane_without_a_contract_is_refused(tmp_path: Path) -> None:
+    folder = cases(tmp_path / "cases")
+    result = cli("run", "--url", "http://127.0.0.1:1", "--list", "--cases", folder)
+    assert result.exit_code == 2
+    assert result.output.split("\n") == [
+        "Error: tests.yaml: case the-case: the admin plane has no contract (--admin-spec)",
+        "clauses.yaml: clause admin.ledger: the admin plane has no contract (--admin-spec)",
+        "",
+    ]
+
+
+def test_what_is_wrong_with_a_template_and_a_plane(tmp_path: Path, spec: Path) -> None:
+    folder = cases(tmp_path / "cases", "- {send: GET /x, plane: moon}\n- {do: list, plane: admin}")
+    result = cli("run", "--list", "--cases", folder, "--admin-spec", spec)
+    assert "step 1: plane: 'moon' is not one of ['runtime', 'admin']" in result.output
+    folder = cases(tmp_path / "cases", "- do: admin-balance")
+    result = cli("run", "--list", "--cases", folder, "--admin-spec", spec)
+    assert "step 1: do: 'admin-balance' is not one of ['decide', 'reserve', " in result.output
+    folder = cases(tmp_path / "cases", "- {do: list, plane: admin}")
+    result = cli("run", "--list", "--cases", folder, "--admin-spec", spec)
+    assert result.exit_code == 2
+    assert "step 1: plane: means nothing beside do" in result.output
+
+
+def test_quotes_are_looked_for_in_the_planes_contract(tmp_path: Path, spec: Path) -> None:
+    folder = cases(tmp_path / "cases")
+    (folder / "clauses.yaml").write_text(CLAUSES.replace("its ledger", "its budget"))
+    result = cli("run", "--list", "--cases", folder, "--admin-spec", spec)
+    assert result.output == (
+        "Error: clauses.yaml: clause admin.ledger: 'getBalances' does not say: "
+        "Each row MUST name its budget.\n"
+    )
+
+
+def test_the_coverage_of_each_plane(tmp_path: Path, spec: Path) -> None:
+    result = cli("coverage", "--cases", cases(tmp_path / "cases"), "--admin-spec", spec)
+    assert result.exit_code == 0, result.output
+    of_runtime, of_admin = result.output.split("\nSmall admin 1\n")
+    assert "commitReservation: no case sends a request to it" in of_runtime
+    assert "Each row MUST name its ledger." not in of_runtime
+    assert "Each row MUST name its ledger." in of_admin
+    assert "closeBudget: no case sends a request to it" in of_admin
+    assert "getBalances: " not in of_admin
+
+
+def test_a_spec_that_is_no_contract(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.yaml"
+    result = cli("coverage", "--admin-spec", missing)
+    assert result.output == f"Error: {missing} cannot be read: No such file or directory\n"
