@@ -18,6 +18,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from cycles_server.ledger.retention import KEPT_MS
 from cycles_server.store.keys import BucketKeys, Keys, TenantKeys
 
 ERROR, WARNING, ADVICE = "error", "warning", "advice"
@@ -28,7 +29,6 @@ Progress = Callable[[str, int], None]
 
 PAGE = 200
 """Records read in one step: a millisecond or two of Redis."""
-_KEPT_MS = 30 * 86_400_000
 _INT64 = range(-(2**63), 2**63)
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _ESTIMATE = re.compile(r"[0-9]{1,19}")
@@ -323,11 +323,11 @@ class Books:
                 )
 
     def _check_indexes(self) -> Iterator[Finding]:
-        newest = _ms(self._client.time()) - _KEPT_MS
+        newest = _ms(self._client.time()) - KEPT_MS
         for name in self._scan(TenantKeys("*", self._bucket.tag).index):
             for one, created, exists in self._members(name, ("EXISTS",), "list index"):
                 self.counted["indexed"] += 1
-                # A record lives for 30 days after its end; an older entry waits to be pruned.
+                # A record outlives its reservation's end; an older entry waits to be pruned.
                 if created is not None and not exists and float(created) > newest:
                     yield Finding(WARNING, "INDEX_ORPHAN", name, f"{one}: has no record")
 
