@@ -16,14 +16,13 @@
 local reservation, expiries, kept = unpack(KEYS, HEAD_KEYS + 1)
 local budget_prefix, reservation_id, idempotency_key, request_hash, actual, actual_unit, metrics,
   metadata = unpack(ARGV, HEAD_ARGUMENTS + 1)
+-- @include retention
 -- @include amounts
 -- @include budgets
 -- @include holders
 -- @include settlement
 -- @include holds
 -- @include charge
-
-local KEPT_MS, DAY_MS = 2592000000, 86400000
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end
@@ -102,6 +101,6 @@ if kept then
 end
 redis.call('HSET', reservation, unpack(fields))
 -- No shorter than its idempotency record, or a late replay would hold once more.
-redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
+redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, row[5] + grace + IDEMPOTENCY_MS - now)))
 
 return {'OK', text(charged), estimate_text, unit, scopes_json, balances, policy, text(debt)}

@@ -22,14 +22,12 @@ local event_prefix, request_hash, event_id, amount, unit, asked_policy, default_
   action, metadata, metrics, client_time_ms, scopes_json, idempotency_key =
   unpack(ARGV, HEAD_ARGUMENTS + 1)
 local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 14
+-- @include retention
 -- @include amounts
 -- @include budgets
 -- @include holds
 -- @include charge
 -- @include policies
-
-local IDEMPOTENCY_MS = 604800000
-local KEPT_MS = 2592000000
 
 -- 1. Who asks, and was it asked before?
 if credential_stale() then return {'STALE'} end
@@ -99,6 +97,6 @@ if kept then
 end
 redis.call('HSET', event, unpack(fields))
 redis.call('PEXPIRE', event, KEPT_MS)
-redis.call('SET', idempotency_record, event_id, 'PX', IDEMPOTENCY_MS)
+redis.call('SET', idempotency_record, event_id, 'PX', DEBIT_IDEMPOTENCY_MS)
 
 return {'OK', event_id, amount, text(charged), unit, scopes_json, balances, policy, text(debt)}

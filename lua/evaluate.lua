@@ -17,13 +17,13 @@ local idempotency_record, hash_record = unpack(KEYS, HEAD_KEYS + 1)
 local kind, request_hash, no_budget, estimate, unit, scopes_json = unpack(ARGV, HEAD_ARGUMENTS + 1)
 local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 6
 local count = #KEYS - BUDGETS_AFTER
+-- @include retention
 -- @include amounts
 -- @include budgets
 -- @include admission
 -- @include caps
 -- @include wording
 
-local IDEMPOTENCY_MS = 86400000
 local UUID_LENGTH = 36
 
 -- Another server's answer has no hash of ours. It was given to another request if it names other

@@ -11,12 +11,12 @@
 local expiries, quarantine = unpack(KEYS)
 local tenant, budget_prefix = unpack(ARGV)
 local RESERVATIONS_AFTER, IDS_AFTER = 2, 2
+-- @include retention
 -- @include amounts
 -- @include budgets
 -- @include holders
 -- @include holds
 
-local KEPT_MS = 2592000000
 -- A batch sums up to 64 amounts: 13 digits each keep the sum exact.
 local DIGITS = 13
 

@@ -15,12 +15,11 @@
 local reservation, expiries, extension_record = unpack(KEYS, HEAD_KEYS + 1)
 local budget_prefix, reservation_id, idempotency_key, request_hash, extend_by_ms, reserve_prefix =
   unpack(ARGV, HEAD_ARGUMENTS + 1)
+-- @include retention
 -- @include amounts
 -- @include budgets
 -- @include holders
 -- @include reference
-
-local IDEMPOTENCY_MS = 86400000
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end

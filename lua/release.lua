@@ -17,13 +17,12 @@ local reservation, expiries, audit_record, audit_of_tenant, audit_of_all, kept =
   unpack(KEYS, HEAD_KEYS + 1)
 local budget_prefix, reservation_id, idempotency_key, request_hash, audit_entry, audit_id,
   audit_kept_ms = unpack(ARGV, HEAD_ARGUMENTS + 1)
+-- @include retention
 -- @include amounts
 -- @include budgets
 -- @include holders
 -- @include settlement
 -- @include holds
-
-local KEPT_MS, DAY_MS = 2592000000, 86400000
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end
@@ -84,7 +83,7 @@ if kept then
     .. quoted(row[7] or scopes_json) .. ',"balances":' .. kept_balances(budgets) .. '}')
 end
 -- No shorter than its idempotency record, or a late replay would hold once more.
-redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, row[5] + grace + DAY_MS - now)))
+redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, row[5] + grace + IDEMPOTENCY_MS - now)))
 
 -- 4. Leave the operator's entry for the audit.
 if audit_entry ~= '' then

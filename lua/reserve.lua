@@ -22,13 +22,12 @@ local reservation_prefix, request_hash, reservation_id, estimate, unit, lease_ms
   asked_policy, default_policy, max_extensions, subject, action, metadata, scopes_json,
   idempotency_key = unpack(ARGV, HEAD_ARGUMENTS + 1)
 local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 4, HEAD_ARGUMENTS + 15
+-- @include retention
 -- @include amounts
 -- @include budgets
 -- @include admission
 -- @include policies
 -- @include caps
-
-local IDEMPOTENCY_MS = 86400000
 
 -- 1. Who asks, and was it asked before?
 if credential_stale() then return {'STALE'} end

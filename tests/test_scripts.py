@@ -11,6 +11,7 @@ import pytest
 from cycles_server.governance.scripts import create_budget, set_budget
 from cycles_server.http import ratelimit
 from cycles_server.jobs import lease
+from cycles_server.ledger import retention
 from cycles_server.ledger.scripts import (
     commit,
     debit,
@@ -97,3 +98,11 @@ def test_nothing_but_the_names_is_fixed(name: str) -> None:
     tails = re.findall(r"^local (\w+)_AFTER, (\w+)_AFTER = (.+)$", text, re.MULTILINE)
     expected = [(*WITH_TAILS[name].split(), lengths)] if name in WITH_TAILS else []
     assert tails == expected
+
+
+def test_retention_is_the_same_on_both_sides() -> None:
+    told = dict(re.findall(r"^local (\w+) = (\d+)$", source("lib/retention"), re.MULTILINE))
+    assert int(told["IDEMPOTENCY_MS"]) == retention.IDEMPOTENCY_MS
+    assert int(told["KEPT_MS"]) == retention.KEPT_MS
+    for name in MODULES:
+        assert re.findall(r"\b\d+00000\b", source(name)) == []

@@ -127,7 +127,7 @@ def test_its_contract_can_be_served(fault: Change, tmp_path: Path) -> None:
 
 
 def broken(**changes: Any) -> dict[str, Any]:
-    edit = {"file": "lua/commit.lua", "replace": "local KEPT_MS", "with": "local KEPT"}
+    edit = {"file": "lua/commit.lua", "replace": "local last", "with": "local final"}
     fault = {"id": "one", "about": "It shows.", "breaks": "decide", "edits": [edit | changes]}
     return {"area": "ledger", "faults": [fault]}
 

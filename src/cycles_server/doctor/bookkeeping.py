@@ -21,6 +21,7 @@ from cycles_server.doctor.records import (
     read_budget,
     read_hold,
 )
+from cycles_server.ledger.retention import KEPT_MS
 from cycles_server.ledger.scopes import tenant_in
 from cycles_server.store.clock import now_ms
 from cycles_server.store.findings import ERROR, WARNING, Finding
@@ -33,7 +34,6 @@ Progress = Callable[[str, int], None]
 
 PAGE = 200
 """Records read in one step: a millisecond or two of Redis."""
-_KEPT_MS = 30 * 86_400_000
 
 
 class Books:
@@ -210,7 +210,7 @@ class Books:
             )
 
     async def _check_indexes(self) -> AsyncIterator[Finding]:
-        newest = await now_ms(self._store, bulk=True) - _KEPT_MS
+        newest = await now_ms(self._store, bulk=True) - KEPT_MS
         async for names in self._pages(self._bucket.index_pattern()):
             for name in names:
                 async for one, seen in self._members(name, "list index"):

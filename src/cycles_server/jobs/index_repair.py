@@ -10,14 +10,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
+from cycles_server.ledger.retention import DAY_MS, KEPT_MS
 from cycles_server.paging.walks import STEP, IndexWalk
 from cycles_server.store.clock import now_ms
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.scan import PAUSE_S, scan
 from cycles_server.store.store import Store
 
-_PRUNE_AGE_MS = 31 * 86_400_000
-"""Records live 30 days beyond their end: entries younger than this are left alone."""
+_PRUNE_AGE_MS = KEPT_MS + DAY_MS
+"""Records outlive their reservation's end by less: entries younger than this are left alone."""
 
 
 async def repair_index(store: Store) -> int:

@@ -10,8 +10,7 @@ import orjson
 from cycles_server.auth.records import iso_instant
 from cycles_server.ledger.bodies import Body
 from cycles_server.ledger.call import Call
-
-_DAY_MS = 86_400_000
+from cycles_server.ledger.retention import DAY_MS
 
 
 class AuditEntry(NamedTuple):
@@ -59,4 +58,4 @@ def operator_release_entry(
         "status": 200,
         "metadata": metadata,
     }
-    return AuditEntry(log_id, orjson.dumps(entry), kept_days * _DAY_MS)
+    return AuditEntry(log_id, orjson.dumps(entry), kept_days * DAY_MS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from cycles_server.ledger.retention import IDEMPOTENCY_MS
 from cycles_server.paging.cursors import Place
 from cycles_server.paging.pages import Page, page_along, ranked_page
 from cycles_server.paging.queries import Order
@@ -28,7 +29,6 @@ MOST_EXAMINED = 5_000
 """After so many rows an unsorted page is given as it is, short or empty, with a cursor."""
 
 CREATED = "created_at_ms"
-_DAY_MS = 86_400_000
 _ID_LENGTH = 36
 
 Placed = tuple[Place, Row]
@@ -135,7 +135,7 @@ async def _by_idempotency_key(
         return [((0, record.decode()), {})]  # a page of one row needs no order
     # The record outlives its reservation's lease by a day: what it no longer names is older.
     # Should the key have been used again since, the youngest use is the one meant.
-    highest = await now_ms(store) - _DAY_MS
+    highest = await now_ms(store) - IDEMPOTENCY_MS
     if selection.created.upper is not None:
         highest = min(highest, selection.created.upper)
     older = Window(selection.created.lower, highest)
