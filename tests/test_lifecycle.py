@@ -76,6 +76,23 @@ def test_event_debits_directly(tenant: Tenant) -> None:
     assert tenant.amounts()["spent"] == 1000
 
 
+def test_balances_are_worded_alike_by_script_and_server(tenant: Tenant) -> None:
+    """A dry run's balances are JSON of its script, those of a list the server's own."""
+    bare = tenant.budget(f"tenant:{tenant.name}/workspace:bare")
+    tenant.budget(
+        f"{bare}/app:owing", debt=7, overdraft_limit=9, is_over_limit="true", remaining=-(2**60)
+    )
+    subject = {"tenant": tenant.name, "workspace": "bare", "app": "owing"}
+    dry = tenant.reserve(10, dry_run=True, subject=subject).json()
+    assert dry["reason_code"] == "OVERDRAFT_LIMIT_EXCEEDED"
+    assert [set(row) & {"debt", "is_over_limit"} for row in dry["balances"]][1:] == [
+        set(),
+        {"debt", "is_over_limit"},
+    ]
+    listed = tenant.http.get("/v1/balances", params={"tenant": tenant.name}).json()
+    assert dry["balances"] == listed["balances"]
+
+
 def test_decide_and_dry_run_hold_nothing(tenant: Tenant) -> None:
     before = tenant.amounts()
     assert tenant.decide(10).json() == {
