@@ -76,6 +76,14 @@ def test_event_debits_directly(tenant: Tenant) -> None:
     assert tenant.amounts()["spent"] == 1000
 
 
+def test_a_refused_commit_names_the_scope(tenant: Tenant) -> None:
+    scope = tenant.budget(allocated=100, overdraft_limit=5)
+    reservation = tenant.reserve(100, overage_policy="ALLOW_WITH_OVERDRAFT").json()
+    refused = tenant.commit(reservation["reservation_id"], 200)
+    assert refused.json()["error"] == "OVERDRAFT_LIMIT_EXCEEDED"
+    assert refused.json()["message"].endswith(f": {scope}")
+
+
 def test_balances_are_worded_alike_by_script_and_server(tenant: Tenant) -> None:
     """A dry run's balances are JSON of its script, those of a list the server's own."""
     bare = tenant.budget(f"tenant:{tenant.name}/workspace:bare")
