@@ -10,7 +10,7 @@
 --   FOREIGN                   committed under this key by another server
 --   UNIT_MISMATCH, unit of the estimate, scopes
 --   STALE                     the credential must be read again
---   ERROR, code [, unit of the estimate]
+--   ERROR, code [, scope]
 -- @include clock
 -- @include call
 local reservation, expiries, kept = unpack(KEYS, HEAD_KEYS + 1)
@@ -62,7 +62,7 @@ local budgets = held_budgets(budget_prefix, scopes, unit, tenant, row[15])
 local amounts = {estimate_text or '', actual}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
 local code, charged, debt = charge(budgets, amounts[1], amounts[2], policy)
-if code then return {'ERROR', code, unit} end
+if code then return {'ERROR', code, charged} end  -- in second place, the scope
 
 -- 3. Charge it. The index comes first: its type is all that could still fail.
 redis.call('ZREM', expiries, reservation_id)

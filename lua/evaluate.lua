@@ -83,7 +83,8 @@ else
   end
 end
 
--- 3. Word the answer. Caps are passed on as they are. The reference keeps it in the same form.
+-- 3. Word the answer, in the form in which the reference replays it (see lib/wording). Caps are
+--    passed on as they are.
 local parts = {'"decision":"' .. (reason and 'DENY' or caps ~= '' and 'ALLOW_WITH_CAPS' or 'ALLOW') .. '"'}
 if reason then parts[#parts + 1] = '"reason_code":"' .. reason .. '"' end
 if caps ~= '' then parts[#parts + 1] = '"caps":' .. caps end

@@ -1,5 +1,11 @@
 -- wording: parts of an answer as JSON. Scopes and units need no escaping.
 --
+-- Answers are worded in Python (ledger/bodies.py); here only what is kept where another server of
+-- the protocol looks for it. The reference replays a decision and a dry run from this very text,
+-- whatever the settings, and the other answers where CYCLES_REFERENCE_REPLAYS keeps them; a compact
+-- form in its place would be damage to it. The text has to be written in the same step as the
+-- decision, from the balances that the decision saw, so that step words it.
+--
 -- amount_json(unit, value)      an amount
 -- balances_json(unit, budgets)  the array of balances; debt, limit and flag where there are any
 local function amount_json(unit, value)
