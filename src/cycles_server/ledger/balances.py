@@ -57,7 +57,9 @@ class BalanceQuery:
     def admits(self, budget: Name) -> bool:
         """Whether a budget is asked for."""
         scope = budget[0]
-        return self.segments.issubset(scope.split("/")) and admits(self.scope_filter, scope)
+        if not self.segments.issubset(scope.split("/")):
+            return False
+        return not self.scope_filter or admits(self.scope_filter, scope)
 
 
 def read_balance_query(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> BalanceQuery:

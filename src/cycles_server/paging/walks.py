@@ -141,14 +141,15 @@ class SetWalk:
         return list(islice(self._places, count))
 
     async def _in_order(self, members: Sequence[bytes]) -> Iterator[Place]:
+        place_of, admits, after = self._place_of, self._admits, self._after
         pieces = []
         for start in range(0, len(members), _PIECE):
             piece = []
             for member in members[start : start + _PIECE]:
-                place = self._place_of(member.decode(errors="replace"))
-                if self._after is not None and place <= self._after:
+                place = place_of(member.decode(errors="replace"))
+                if after is not None and place <= after:
                     continue
-                if self._admits(place):
+                if admits(place):
                     piece.append(place)
             piece.sort()
             pieces.append(piece)
