@@ -50,8 +50,8 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be charged?
-local grace = given(row[6]) or '0'
-local refused = settlement_refusal(state, row[5], grace)
+local expires, grace = whole(row[5]), whole(given(row[6]) or '0')
+local refused = settlement_refusal(state, unit, expires, grace)
 if refused then return {'ERROR', refused} end
 local scopes = holding_scopes(row[8], row[9])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
@@ -101,6 +101,6 @@ if kept then
 end
 redis.call('HSET', reservation, unpack(fields))
 -- No shorter than its idempotency record, or a late replay would hold once more.
-redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, row[5] + grace + IDEMPOTENCY_MS - now)))
+redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, expires + grace + IDEMPOTENCY_MS - now)))
 
 return {'OK', text(charged), estimate_text, unit, scopes_json, balances, policy, text(debt)}

@@ -20,10 +20,6 @@ local RESERVATIONS_AFTER, IDS_AFTER = 2, 2
 -- A batch sums up to 64 amounts: 13 digits each keep the sum exact.
 local DIGITS = 13
 
-local function whole(digits)
-  return digits and #digits <= 15 and string.find(digits, '^%d+$') and tonumber(digits)
-end
-
 -- 1. Which of them have lapsed?
 local answers, due = {}, {}
 for place = 1, #KEYS - RESERVATIONS_AFTER do

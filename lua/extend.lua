@@ -49,11 +49,11 @@ if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be extended?
 if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATION_FINALIZED'} end
-local expires = tonumber(row[4])
-if not expires then return {'ERROR', 'CORRUPT_RESERVATION'} end
+local expires, grace = whole(row[4]), whole(given(row[5]) or '0')
+if not (given(unit) and expires and grace) then return {'ERROR', 'CORRUPT_RESERVATION'} end
 if state ~= 'ACTIVE' or now > expires then return {'ERROR', 'RESERVATION_EXPIRED'} end
-local count = tonumber(row[9] or '0') or 0
-if count >= (tonumber(row[8] or '10') or 10) then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
+local count = whole(row[9]) or 0
+if count >= (whole(row[8]) or 10) then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
 local scopes = holding_scopes(row[6], row[7])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
 local budgets = held_budgets(budget_prefix, scopes, unit, tenant)
@@ -79,7 +79,7 @@ redis.call('SET', extension_record, '{"reservation_id":"' .. reservation_id
   .. ',"balances":[' .. table.concat(kept, ',') .. ']}', 'PXAT', ms(expires))
 if given(row[10]) then
   redis.call('PEXPIREAT', reserve_prefix .. row[10],
-    ms(expires + (tonumber(row[5] or '0') or 0) + IDEMPOTENCY_MS), 'GT')
+    ms(expires + grace + IDEMPOTENCY_MS), 'GT')
 end
 
 return {'OK', ms(now), state, ms(expires), unit, scopes_json, balances}

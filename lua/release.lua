@@ -49,8 +49,8 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be released?
-local grace = given(row[6]) or '0'
-local refused = settlement_refusal(state, row[5], grace)
+local expires, grace = whole(row[5]), whole(given(row[6]) or '0')
+local refused = settlement_refusal(state, unit, expires, grace)
 if refused then return {'ERROR', refused} end
 local scopes = holding_scopes(row[7], row[8])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
@@ -83,7 +83,7 @@ if kept then
     .. quoted(row[7] or scopes_json) .. ',"balances":' .. kept_balances(budgets) .. '}')
 end
 -- No shorter than its idempotency record, or a late replay would hold once more.
-redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, row[5] + grace + IDEMPOTENCY_MS - now)))
+redis.call('PEXPIRE', reservation, ms(math.max(KEPT_MS, expires + grace + IDEMPOTENCY_MS - now)))
 
 -- 4. Leave the operator's entry for the audit.
 if audit_entry ~= '' then

@@ -1,6 +1,7 @@
 -- holders: the budgets that hold a reservation's estimate.
 --
 -- given(stored)  an optional field; nil where it is absent or, as other servers write it, empty.
+-- whole(stored)  a time or a count, as a number; nil for what is none, or has over 15 digits.
 -- holding_scopes(affected, budgeted)  the scopes as an array, from the stored JSON arrays;
 --   `budgeted` is left out of a record where it equals `affected`. nil and a reason,
 --   MISSING_SCOPES or MALFORMED_SCOPES, where they cannot be understood.
@@ -8,6 +9,10 @@
 -- held_budgets(prefix, scopes, unit, tenant, reserved_at)  those that still exist; a budget
 --   deleted since is passed over, never brought back as a half-filled record.
 local function given(stored) return stored ~= '' and stored or nil end
+
+local function whole(stored)
+  return stored and #stored <= 15 and string.find(stored, '^%d+$') and tonumber(stored) or nil
+end
 
 local function holding_scopes(affected, budgeted)
   -- An array that was written by Lua has its slashes escaped.

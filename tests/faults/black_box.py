@@ -143,7 +143,7 @@ def _judge_by_kit(
         "--url", server.url,
         "--redis-url", store.url,
         "--admin-key", ADMIN_KEY,
-        "--no-throttle",  # no change is about it, and it takes its time
+        "--no-rate-limit",  # no change is about it, and it takes its time
         "--seed", "1",
         "--report", str(report),
         *options,

@@ -33,6 +33,40 @@ def test_scopes_that_cannot_be_read(
     assert running.redis.hget(record, "state") == b"ACTIVE"
 
 
+@pytest.mark.parametrize("operation", ["commit", "release", "extend"])
+@pytest.mark.parametrize(
+    ("field", "stored"),
+    [
+        *(
+            ("expires_at", text)
+            for text in ("9" * 30, "1e30", "nan", "inf", "0x1p60", "-1", "soon")
+        ),
+        *(("grace_ms", text) for text in ("9" * 30, "1e30", "nan", "inf", "0x1p60", "-1", "long")),
+        ("estimate_unit", None),
+        ("estimate_unit", ""),
+    ],
+)
+def test_a_time_or_unit_that_cannot_be_read(
+    running: Running, tenant: Tenant, operation: str, field: str, stored: str | None
+) -> None:
+    reservation = tenant.reserved(10)
+    record = tenant.names.reservation(reservation)
+    if stored is None:
+        running.redis.hdel(record, field)
+    else:
+        running.redis.hset(record, field, stored)
+    before = tenant.amounts(), running.redis.hgetall(record)
+    calls = {
+        "commit": lambda: tenant.commit(reservation, 7),
+        "release": lambda: tenant.release(reservation),
+        "extend": lambda: tenant.extend(reservation, 1000),
+    }
+    refused = calls[operation]()
+    assert error_of(refused) == DAMAGED
+    assert "damaged" in refused.json()["message"]
+    assert (tenant.amounts(), running.redis.hgetall(record)) == before
+
+
 @pytest.mark.parametrize("stored", ["1e2", "0x10", "5.0", " 5", "-3", "9" * 20, "nan", ""])
 def test_an_estimate_that_is_no_amount(running: Running, tenant: Tenant, stored: str) -> None:
     reservation = tenant.reserved(10)

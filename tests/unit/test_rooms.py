@@ -6,9 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import cycles_server.handlers
 import pytest
-
-import cycles_server
 
 SOURCE = Path(cycles_server.__file__).parent
 DOMAIN = (
@@ -23,8 +22,7 @@ def imports(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file} imports relatively"
+        elif isinstance(node, ast.ImportFrom) and not node.level:  # handlers' own are relative
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
@@ -40,3 +38,31 @@ def test_the_domain_knows_no_http(room: str) -> None:
         if module == forbidden or module.startswith(f"{forbidden}.")
     }
     assert found == set()
+
+
+def outside(room: str) -> list[Path]:
+    rooms = (SOURCE, Path(cycles_server.handlers.__file__).parent)
+    return [
+        file
+        for folder in rooms
+        for file in sorted(folder.rglob("*.py"))
+        if not file.is_relative_to(SOURCE / room)
+    ]
+
+
+def test_only_the_store_speaks_to_redis() -> None:
+    clients = {"redis", "hiredis"}
+    assert clients & {
+        module.partition(".")[0] for module in imports(SOURCE / "store/connection.py")
+    }
+    found = [
+        f"{file} imports {module}"
+        for file in outside("store")
+        for module in imports(file)
+        if module.partition(".")[0] in clients
+    ]
+    assert found == []
+
+
+def test_only_the_store_names_keys() -> None:
+    assert [file for file in outside("store") if '"cycles:' in file.read_text("utf-8")] == []

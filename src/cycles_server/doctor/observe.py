@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cycles_server.store.clock import epoch_ms
 from cycles_server.store.store import Store
+
+NAME = "observe"
+
+
+class Keys(NamedTuple):
+    """Behind it the indexes."""
+
+    record: str
+
+
+class Arguments(NamedTuple):
+    """Behind it the record's fields."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ async def observe(
         StoreError: the store failed.
     """
     clock, kind, values, places = await store.call(
-        "", "observe", [record, *indexes], [name, *fields], bulk=True
+        "", NAME, [*Keys(record), *indexes], [*Arguments(name), *fields], bulk=True
     )
     return Observation(
         at_ms=epoch_ms(clock),

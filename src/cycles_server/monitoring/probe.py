@@ -6,18 +6,30 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cycles_server.store.direct import DirectConnection
 from cycles_server.store.errors import StoreError
 from cycles_server.store.findings import ERROR, Finding
 from cycles_server.store.fitness import HIDDEN, is_hidden, judge, read_info
-from cycles_server.store.keys import Keys
+from cycles_server.store.keys import Keys as KeyNames
 
 log = logging.getLogger(__name__)
 
 FRESH_S = 1.0
 """For so many seconds a status is told again without asking the store."""
 _KEPT_MS = 60_000
+
+NAME = "probe"
+"""The script; its KEYS and ARGV are :class:`Keys` and :class:`Arguments`."""
+
+
+class Keys(NamedTuple):
+    probed: str
+
+
+class Arguments(NamedTuple):
+    kept_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,7 @@ class StoreProbe:
                 if finding.level == ERROR:
                     return StoreStatus(False, finding.sentence, findings)
             # Only now: a replica may be set to take writes; it loses them all the same.
-            self._store.call("probe", [Keys.probe()], [_KEPT_MS])
+            self._store.call(NAME, Keys(KeyNames.probe()), Arguments(_KEPT_MS))
         except StoreError as error:
             return StoreStatus(False, str(error))
         except Exception:

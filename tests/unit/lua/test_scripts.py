@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from cycles_server.doctor import observe
 from cycles_server.governance.scripts import create_budget, set_budget
 from cycles_server.http import ratelimit
 from cycles_server.jobs import lease
@@ -22,6 +23,7 @@ from cycles_server.ledger.scripts import (
     release,
     reserve,
 )
+from cycles_server.monitoring import probe
 
 LUA = files("cycles_server.lua")
 MODULES = {
@@ -32,13 +34,15 @@ MODULES = {
     "expire": expire,
     "extend": extend,
     "lease": lease,
+    "observe": observe,
+    "probe": probe,
     "rate_limit": ratelimit,
     "release": release,
     "reserve": reserve,
     "set_budget": set_budget,
 }
 WITH_TAILS = {"debit": "BUDGETS SCOPES", "evaluate": "BUDGETS SCOPES", "reserve": "BUDGETS SCOPES"}
-WITH_TAILS |= {"expire": "RESERVATIONS IDS"}
+WITH_TAILS |= {"expire": "RESERVATIONS IDS", "observe": "INDEXES FIELDS"}
 """What follows behind the names in KEYS and in ARGV, as the script calls the number of those."""
 
 _NAMES = r"local ([a-z_,\s]+?)\s*=\s*unpack\({table}{first}\)$"
