@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.reading import (
+    DAY_MS,
     SORT_KEYS,
     T0,
     CommandCount,
@@ -114,7 +115,7 @@ def test_what_cannot_be_read_hides_itself_only(lists: Lists) -> None:
     lists.redis.delete(lists.names.reservation(gone))
     wrong = lists.put(T0 + 6)
     lists.redis.delete(lists.names.reservation(wrong))
-    lists.redis.set(lists.names.reservation(wrong), "x")
+    lists.redis.set(lists.names.reservation(wrong), "x", px=DAY_MS)
     nobody = lists.put(T0 + 7)
     lists.redis.hdel(lists.names.reservation(nobody), "tenant")
     assert lists.ids() == [good]
@@ -246,7 +247,7 @@ def test_a_page_costs_the_page(quiet: Lists) -> None:
 def test_a_key_costs_one_row(quiet: Lists) -> None:
     quiet.put_many(range(T0, T0 + 500))
     mine = quiet.put(T0, idempotency_key="k")
-    quiet.redis.set(quiet.names.idempotency("reserve", "k"), mine)
+    quiet.redis.set(quiet.names.idempotency("reserve", "k"), mine, px=DAY_MS)
     count = CommandCount(quiet.redis)
     assert quiet.ids(idempotency_key="k") == [mine]
     spent = count.spent()

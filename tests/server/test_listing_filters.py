@@ -69,7 +69,7 @@ def test_a_key_names_its_reservation_while_its_record_lives(lists: Lists) -> Non
     mine = lists.put(now, idempotency_key="k 1")
     for place in range(300):
         lists.put(now + place)
-    lists.redis.set(lists.names.idempotency("reserve", "k 1"), mine)
+    lists.redis.set(lists.names.idempotency("reserve", "k 1"), mine, px=DAY_MS)
     page = lists.page(idempotency_key="k 1")
     assert [row["reservation_id"] for row in page["reservations"]] == [mine]
     assert "next_cursor" not in page
@@ -84,7 +84,7 @@ def test_a_key_is_found_among_old_rows_without_its_record(lists: Lists) -> None:
     older = lists.put(now - 3 * DAY_MS, idempotency_key="k")
     old = lists.put(now - 2 * DAY_MS, idempotency_key="k")
     lists.put(now - DAY_MS // 2, idempotency_key="k")  # its record would still be there
-    lists.redis.set(lists.names.idempotency("reserve", "k"), '{"decision":"ALLOW"}')
+    lists.redis.set(lists.names.idempotency("reserve", "k"), '{"decision":"ALLOW"}', px=DAY_MS)
     assert lists.ids(idempotency_key="k") == [old]
     lists.redis.delete(lists.names.idempotency("reserve", "k"))
     assert lists.ids(idempotency_key="k") == [old]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.reading import T0, Lists
+from support.reading import DAY_MS, T0, Lists
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def lists(running: Any) -> Lists:
 def test_each_tenant_sees_its_own(lists: Lists, running: Any) -> None:
     other = Lists(running)
     mine, theirs = lists.put(), other.put()
-    lists.redis.set(other.names.idempotency("reserve", "k"), theirs)
+    lists.redis.set(other.names.idempotency("reserve", "k"), theirs, px=DAY_MS)
     lists.redis.zadd(lists.names.index, {theirs: T0})
     assert lists.ids() == [mine]
     assert lists.ids(tenant=lists.name) == [mine]
@@ -32,7 +32,7 @@ def test_a_scope_filter_limits_what_is_seen(running: Any) -> None:
     lists = Lists(running, scope_filter=["agent:bot-1", "agent:bot-2"])
     inside = lists.put(T0, scope="agent:bot-1")
     outside = lists.put(T0 + 1, scope="agent:bot-10")
-    lists.redis.set(lists.names.idempotency("reserve", "k"), outside)
+    lists.redis.set(lists.names.idempotency("reserve", "k"), outside, px=DAY_MS)
     assert lists.ids() == [inside]
     assert lists.ids(sort_by="reserved") == [inside]
     lists.redis.hset(lists.names.reservation(outside), "idempotency_key", "k")

@@ -70,6 +70,8 @@ def put_reservation(
         **fields,
     }
     redis.hset(names.reservation(reservation_id), mapping=record)
+    if record["state"] != "ACTIVE":
+        redis.pexpire(names.reservation(reservation_id), 30 * DAY_MS)
     if indexed:
         redis.zadd(names.index, {reservation_id: created_at})
     return reservation_id
