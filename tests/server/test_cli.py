@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from redis import Redis
+from support.server import free_port
 
 from cycles_server.cli import main
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
@@ -54,12 +55,6 @@ def error_line(result: Result) -> str:
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 class TestHelp:
