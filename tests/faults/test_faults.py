@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Running
+from support.redis import RedisServer
 
 from cycles_server.contract.document import load_contract
 from cycles_server.planes.runtime import RUNTIME
@@ -100,7 +100,7 @@ def scripts_with(file: str) -> list[str]:
 
 @each_change
 def test_its_scripts_load(
-    change: Change, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: Change, store: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = {file: text for file, text in change.patched().items() if file.endswith(".lua")}
     if not changed:
@@ -111,7 +111,7 @@ def test_its_scripts_load(
     monkeypatch.setattr(scripts, "files", lambda _: tmp_path / "lua")
     for name in {script for file in changed for script in scripts_with(file)}:
         script = scripts.load_script.__wrapped__(name)
-        assert running.redis.script_load(script.source) == script.sha.decode()
+        assert store.client.script_load(script.source) == script.sha.decode()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from redis import Redis
 from support.redis import RedisServer
+from support.server import free_port
 
 from cycles_server.cli import main
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
@@ -58,12 +59,6 @@ def error_line(result: Result) -> str:
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 class TestHelp:

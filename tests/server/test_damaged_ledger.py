@@ -10,6 +10,7 @@ from conftest import Running
 from support.tenants import Tenant, error_of, new_key
 
 DAMAGED = (500, "INTERNAL_ERROR")
+INT64_MAX = 2**63 - 1
 
 
 @pytest.mark.parametrize(
@@ -200,3 +201,24 @@ def test_ids_are_random(tenant: Tenant) -> None:
     ids = {uuid.UUID(tenant.reserved(1)) for _ in range(20)}
     assert len(ids) == 20
     assert {one.version for one in ids} == {4}
+
+
+def test_a_sum_beyond_int64_is_refused_whole(tenant: Tenant) -> None:
+    top = tenant.budget(allocated=INT64_MAX, overdraft_limit=INT64_MAX)
+    agent = tenant.subject(agent="x")
+    scope = f"{top}/agent:x"
+    tenant.budget(scope, INT64_MAX, overdraft_limit=1000)
+    policy = {"subject": agent, "overage_policy": "ALLOW_WITH_OVERDRAFT"}
+    reservation = tenant.reserved(10, **policy)
+    # Spent to the last bit: what is left is as far below zero as int64 goes, but for 15.
+    tenant.budget(
+        scope, 21, spent=INT64_MAX - 3, remaining=14 - INT64_MAX, reserved=10, overdraft_limit=1000
+    )
+    before = tenant.stored_budget(), tenant.stored_budget(scope)
+    refused = (409, "BUDGET_EXCEEDED")
+    assert error_of(tenant.event(16, **policy)) == refused
+    assert error_of(tenant.commit(reservation, 26)) == refused
+    assert (tenant.stored_budget(), tenant.stored_budget(scope)) == before
+    assert tenant.event(15, **policy).status_code == 201
+    assert tenant.amounts(scope)["remaining"] == -INT64_MAX - 1
+    assert tenant.amounts(scope)["debt"] == 15

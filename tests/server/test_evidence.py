@@ -12,12 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cycles_server.evidence.jwks import jwk_set
-
 JWKS = "/v1/.well-known/cycles-jwks.json"
 KEY = "207a067892821e25d770f1fba0c47c11ff4b813e54162ece9eb839e076231ab6"
 OLD = "aa" * 32
-OLDER = "bb" * 32
 
 
 def get(running: Any, path: str) -> httpx.Response:
@@ -51,13 +48,6 @@ def test_an_envelope_is_served_byte_for_byte(running: Any) -> None:
     assert response.headers["x-cycles-trace-id"]
 
 
-def test_no_envelope_yet(running: Any) -> None:
-    response = get(running, f"/v1/evidence/{'0' * 64}")
-    assert response.status_code == 404
-    assert response.json()["error"] == "NOT_FOUND"
-    assert "cache-control" not in response.headers
-
-
 @pytest.mark.parametrize("bad", ["a" * 63, "A" * 64, "g" * 64, "a" * 65])
 def test_only_a_digest_is_an_id(running: Any, bad: str) -> None:
     response = get(running, f"/v1/evidence/{bad}")
@@ -78,8 +68,6 @@ def test_no_key_set_without_a_signer(running: Any) -> None:
     response = get(running, JWKS)
     assert response.status_code == 404
     assert response.json()["error"] == "NOT_FOUND"
-    for signer in ("", "did:cycles:" + "0" * 64 + "#1", KEY[:-1], KEY + "0", "z" * 64):
-        assert jwk_set(signer, "", 0, []) is None
 
 
 def test_the_key_set_is_public(start: Callable[..., Any]) -> None:
@@ -106,66 +94,6 @@ def test_the_key_set_is_public(start: Callable[..., Any]) -> None:
     assert (retired["kid"], retired["status"]) == ("old", "retired")
     assert (retired["cycles_nbf_ms"], retired["cycles_exp_ms"]) == (1, 5)
     assert get(running, "/.well-known/cycles-jwks.json").status_code == 404
-
-
-def keys(*retired: Any, nbf_ms: int = 0, kid: str = "now") -> list[tuple[str, int, int | None]]:
-    """Kid and window of every published key."""
-    body = jwk_set(KEY.upper(), kid, nbf_ms, retired)
-    assert body is not None
-    return [(key["kid"], key["cycles_nbf_ms"], key.get("cycles_exp_ms")) for key in body["keys"]]
-
-
-def entry(**changes: Any) -> dict[str, Any]:
-    return {"signer_did": OLD, "kid": "old", "nbf_ms": 10, "exp_ms": 20, **changes}
-
-
-def test_retired_keys_keep_their_window() -> None:
-    older = entry(signer_did=OLDER, kid="older", nbf_ms=0, exp_ms=10)
-    assert keys(entry(), older, nbf_ms=50) == [
-        ("now", 50, None),
-        ("old", 10, 20),
-        ("older", 0, 10),
-    ]
-    assert keys(entry(kid=None)) == [("now", 20, None), (OLD[:16], 10, 20)]
-    # The same key twice is one key with two windows.
-    assert keys(entry(), entry(kid="again", nbf_ms=20, exp_ms=30)) == [
-        ("now", 30, None),
-        ("old", 10, 20),
-        ("again", 20, 30),
-    ]
-    # Also the active key may have had an earlier life.
-    assert keys(entry(signer_did=KEY)) == [("now", 20, None), ("old", 10, 20)]
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        entry(signer_did="xx"),
-        entry(signer_did=None),
-        entry(signer_did="did:cycles:" + "0" * 64 + "#old"),
-        entry(kid=7),
-        entry(nbf_ms=None),
-        entry(nbf_ms="10"),
-        entry(nbf_ms=10.5),
-        entry(nbf_ms=True),
-        entry(nbf_ms=20),
-        entry(nbf_ms=21),
-        entry(kid="now"),
-        entry(kid="good"),
-    ],
-)
-def test_a_retired_key_that_would_confuse_is_left_out(bad: dict[str, Any]) -> None:
-    good = entry(signer_did=OLDER, kid="good", nbf_ms=0, exp_ms=5)
-    # Its end counts all the same: the active key was not in force before.
-    assert keys(good, bad) == [("now", 20, None), ("good", 0, 5)]
-
-
-def test_overlaps_and_nonsense_are_left_out() -> None:
-    assert keys(entry(), entry(kid="b", nbf_ms=19, exp_ms=30)) == [
-        ("now", 30, None),
-        ("old", 10, 20),
-    ]
-    assert keys("x", None, 5, [], entry(exp_ms=None), entry(exp_ms=2**63)) == [("now", 0, None)]
 
 
 # -- the brake -----------------------------------------------------------------------------------

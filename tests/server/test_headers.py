@@ -11,7 +11,6 @@ from support.edges import (
     ERROR,
     HEX32,
     MUTATIONS,
-    OPERATIONS,
     READS,
     check_error,
     check_ids,
@@ -115,26 +114,13 @@ FRESH = "fresh"
 @pytest.mark.parametrize(
     ("traceparent", "trace_id", "expected"),
     [
-        (f"00-{TRACE}-{SPAN}-01", None, TRACE),
-        (f"00-{TRACE}-{SPAN}-00", None, TRACE),
-        (None, OTHER, OTHER),
         (f"00-{TRACE}-{SPAN}-01", OTHER, TRACE),
+        (None, OTHER, OTHER),
         (None, None, FRESH),
-        (f"00-{'0' * 32}-{SPAN}-01", OTHER, OTHER),
-        (f"00-{TRACE}-{'0' * 16}-01", OTHER, OTHER),
         (f"00-{TRACE.upper()}-{SPAN}-01", None, FRESH),
-        (f"01-{TRACE}-{SPAN}-01", OTHER, OTHER),
-        (f"00-{TRACE}-{SPAN}", OTHER, OTHER),
-        (f"00-{TRACE}-{SPAN}-01-more", OTHER, OTHER),
         (f"00-{TRACE}-{SPAN}-01, 00-{TRACE}-{SPAN}-01", OTHER, OTHER),
-        ("", OTHER, OTHER),
         ("x" * 5000, None, FRESH),
         ("\u0661" * 55, None, FRESH),
-        (None, "0" * 32, FRESH),
-        (None, OTHER[:-1], FRESH),
-        (None, OTHER + "0", FRESH),
-        (None, OTHER.upper(), FRESH),
-        (None, "g" * 32, FRESH),
         (None, "\u0661" * 32, FRESH),
     ],
 )
@@ -153,12 +139,6 @@ def test_where_the_trace_id_comes_from(
             assert found not in (TRACE, OTHER)
         if answer.is_error:
             assert answer.json()["trace_id"] == found
-
-
-def test_the_request_id_is_the_servers(tenant: Tenant) -> None:
-    for value in ("abc", TRACE):
-        answer = tenant.http.get("/v1/reservations", headers={"X-Request-Id": value})
-        assert answer.headers["x-request-id"] != value
 
 
 def test_authenticated_answers_name_the_tenant(running: Running, tenant: Tenant) -> None:
@@ -254,11 +234,3 @@ def test_no_redirect_and_no_echo_of_the_host(
         assert answer.status_code in (400, 404, 405)
         assert ERROR.is_valid(answer.json())
         assert "reservations" not in answer.json()
-
-
-def test_names_of_headers_in_any_case(running: Running, tenant: Tenant) -> None:
-    for operation in OPERATIONS:
-        with httpx.Client(base_url=running.url) as http:
-            request = prepare(tenant, operation)
-            assert request.send(http, x_cycles_api_key=tenant.secret).is_success
-            assert request.send(http, X_CYCLES_API_KEY=tenant.secret).is_success

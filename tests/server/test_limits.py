@@ -1,4 +1,4 @@
-"""Limits of the contract on both sides, sizes, queries, paths and methods."""
+"""Sizes, queries, paths and methods, where the contract leaves open how strict a server is."""
 
 from __future__ import annotations
 
@@ -12,102 +12,14 @@ import pytest
 from conftest import Running, StartServer
 from support.edges import (
     ANSWER_SECONDS,
-    MUTATIONS,
     check_error,
     post_bytes,
-    prepare,
     send_bytes,
-    with_member,
 )
 from support.tenants import Tenant, error_of, new_key
 
 INVALID = (400, "INVALID_REQUEST")
 PATH = "/v1/reservations"
-SUBJECTS = ("createReservation", "decide", "createEvent")
-POSTS = (*MUTATIONS, "decide")
-
-
-def text(length: int, character: str = "x") -> str:
-    return json.dumps(character * length)
-
-
-def tags(count: int, length: int = 64) -> str:
-    return json.dumps(["x" * length] * count)
-
-
-def dimensions(count: int, length: int = 256) -> str:
-    return json.dumps({f"D {place}": "x" * length for place in range(count)})
-
-
-# Operations, a place in their bodies, what is just good there, and what just is not.
-LIMITS: list[tuple[tuple[str, ...], str, list[str], list[str]]] = [
-    (
-        POSTS,
-        "idempotency_key",
-        [text(1), text(256), text(256, "ü"), '"   "'],
-        ['""', text(257), "1"],
-    ),
-    (SUBJECTS, "subject.agent", [text(1), text(128)], [text(129), "1", "[]"]),
-    (SUBJECTS, "subject.dimensions", ["{}", dimensions(16)], [dimensions(17), dimensions(1, 257)]),
-    (SUBJECTS, "subject.dimensions.a", ['""', '"Ü / : \\n"'], ["1", "{}"]),
-    (SUBJECTS, "action.kind", [text(64), '""'], [text(65), "1"]),
-    (SUBJECTS, "action.name", [text(256)], [text(257), "1"]),
-    (SUBJECTS, "action.tags", ["[]", tags(10)], [tags(11), tags(1, 65), "[1]", '"x"', "{}"]),
-    (("createReservation",), "ttl_ms", ["1000", "86400000"], ["999", "86400001", '"1000"']),
-    (("createReservation",), "grace_period_ms", ["0", "60000"], ["-1", "60001", "0.5"]),
-    (("createReservation",), "dry_run", ["true", "false"], ['"true"', "1", "0"]),
-    (
-        ("createReservation", "createEvent"),
-        "overage_policy",
-        ['"REJECT"', '"ALLOW_IF_AVAILABLE"', '"ALLOW_WITH_OVERDRAFT"'],
-        ['"reject"', '"FOO"', '""'],
-    ),
-    (
-        ("createReservation", "decide"),
-        "estimate.unit",
-        ['"TOKENS"'],
-        ['"tokens"', '"DOLLARS"', '""', "1"],
-    ),
-    (
-        ("commitReservation", "createEvent"),
-        "metrics.tokens_input",
-        ["0", "2147483648", str(2**63 - 1)],
-        ["-1", "1.5", '"1"'],
-    ),
-    (("commitReservation", "createEvent"), "metrics.latency_ms", ["0", "1e3"], ["-1", "true"]),
-    (("commitReservation", "createEvent"), "metrics.model_version", [text(128)], [text(129), "1"]),
-    (("commitReservation", "createEvent"), "metrics.custom", ["{}", '{"a":{"b":[]}}'], ["[]", "1"]),
-    (("commitReservation", "createEvent"), "metrics", ["{}"], ["[]", '{"other":1}']),
-    (("releaseReservation",), "reason", ['""', text(256), text(256, "ü")], [text(257), "1"]),
-    (("extendReservation",), "extend_by_ms", ["1", "86400000"], ["0", "86400001"]),
-    (
-        ("createReservation", "commitReservation", "extendReservation", "createEvent", "decide"),
-        "metadata",
-        ["{}", '{"any":{"thing":[null]}}'],
-        ["[]", '"x"', "1"],
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("operations", "place", "good", "bad"), LIMITS, ids=[limit[1] for limit in LIMITS]
-)
-def test_limits(
-    tenant: Tenant, operations: tuple[str, ...], place: str, good: list[str], bad: list[str]
-) -> None:
-    for operation in operations:
-        for literal in bad:
-            request = prepare(tenant, operation)
-            answer = post_bytes(tenant, with_member(request, place, literal), path=request.path)
-            assert place.partition(".")[0] in check_error(answer, *INVALID)["message"], literal
-        for literal in good:
-            request = prepare(tenant, operation)
-            answer = post_bytes(tenant, with_member(request, place, literal), path=request.path)
-            # A key of blanks or x's is the same for every operation, and may be used up already.
-            if place != "idempotency_key":
-                assert answer.is_success, (literal, answer.text)
-            else:
-                assert answer.status_code in (200, 201, 409)
 
 
 def test_the_members_of_a_subject(tenant: Tenant) -> None:
@@ -188,9 +100,6 @@ def test_a_body_that_breaks_off_is_no_request(running: Running, tenant: Tenant) 
 @pytest.mark.parametrize(
     "query",
     [
-        "limit=0",
-        "limit=201",
-        "limit=-1",
         "limit=",
         "limit=1.0",
         "limit=1e1",
@@ -199,7 +108,6 @@ def test_a_body_that_breaks_off_is_no_request(running: Running, tenant: Tenant) 
         "limit=5%20",
         "limit=%D9%A1",
         "limit=%EF%BC%95",
-        "limit=99999999999999999999999",
         "limit=true",
         "limit=5&limit=5",
         "limit=5;limit=5",
@@ -208,8 +116,6 @@ def test_a_body_that_breaks_off_is_no_request(running: Running, tenant: Tenant) 
         "agent=%c0%af",
         "%ff=1",
         "cursor=garbage",
-        "status=active",
-        "status=FOO",
         "sort_by=foo",
         "sort_dir=DESC",
         "idempotency_key=" + "x" * 257,

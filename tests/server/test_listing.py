@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.reading import (
+    DAY_MS,
     SORT_KEYS,
     T0,
     CommandCount,
@@ -114,7 +115,7 @@ def test_what_cannot_be_read_hides_itself_only(lists: Lists) -> None:
     lists.redis.delete(lists.names.reservation(gone))
     wrong = lists.put(T0 + 6)
     lists.redis.delete(lists.names.reservation(wrong))
-    lists.redis.set(lists.names.reservation(wrong), "x")
+    lists.redis.set(lists.names.reservation(wrong), "x", px=DAY_MS)
     nobody = lists.put(T0 + 7)
     lists.redis.hdel(lists.names.reservation(nobody), "tenant")
     assert lists.ids() == [good]
@@ -125,18 +126,12 @@ def test_what_cannot_be_read_hides_itself_only(lists: Lists) -> None:
 # -- pages ---------------------------------------------------------------------------------------
 
 
-def test_an_empty_list(lists: Lists) -> None:
-    assert lists.page() == {"reservations": [], "has_more": False}
-
-
 def test_fifty_rows_unless_asked_otherwise(lists: Lists) -> None:
     ids = [lists.put(T0 + place) for place in range(51)]
     assert len(lists.page()["reservations"]) == 50
     assert lists.ids() == ids[::-1]
     assert len(lists.page(limit=200)["reservations"]) == 51
     assert "next_cursor" not in lists.page(limit=51)
-    for limit in ("0", "201", "x", "1.0", "", "+5", "\uff11"):
-        assert lists.refused(400, limit=limit) == "INVALID_REQUEST"
 
 
 @pytest.mark.parametrize("params", [{}, {"sort_by": "created_at_ms"}, {"sort_dir": "asc"}])
@@ -252,7 +247,7 @@ def test_a_page_costs_the_page(quiet: Lists) -> None:
 def test_a_key_costs_one_row(quiet: Lists) -> None:
     quiet.put_many(range(T0, T0 + 500))
     mine = quiet.put(T0, idempotency_key="k")
-    quiet.redis.set(quiet.names.idempotency("reserve", "k"), mine)
+    quiet.redis.set(quiet.names.idempotency("reserve", "k"), mine, px=DAY_MS)
     count = CommandCount(quiet.redis)
     assert quiet.ids(idempotency_key="k") == [mine]
     spent = count.spent()

@@ -22,26 +22,10 @@ def lists(running: Any) -> Lists:
     return Lists(running)
 
 
-def test_subject_filters_match_whole_segments(lists: Lists) -> None:
-    one = lists.put(T0, scope="workspace:dev/agent:bot-1")
-    ten = lists.put(T0 + 1, scope="workspace:dev/agent:bot-10")
-    other = lists.put(T0 + 2, scope="workspace:prod/agent:bot-1")
-    assert lists.ids(agent="bot-1") == [other, one]
-    assert lists.ids(agent="BOT-10") == [ten]
-    assert lists.ids(workspace="dev") == [ten, one]
-    assert lists.ids(workspace="dev", agent="bot-1") == [one]
-    assert lists.ids(app="bot-1") == []
-    assert lists.ids(agent="bot") == []
+def test_a_subject_filter_is_one_segment_or_blank(lists: Lists) -> None:
+    row = lists.put(T0, scope="workspace:dev/agent:bot-1")
     assert lists.ids(workspace="dev/agent:bot-1") == []
-    assert len(lists.ids(agent=" ", workspace="", app="", workflow="", toolset="")) == 3
-
-
-def test_statuses(lists: Lists) -> None:
-    active = lists.put(T0)
-    expired = lists.put(T0 + 1, state="EXPIRED")
-    assert lists.ids(status="ACTIVE") == [active]
-    assert lists.ids(status="EXPIRED") == [expired]
-    assert lists.ids(status="COMMITTED") == []
+    assert lists.ids(agent=" ", workspace="", app="", workflow="", toolset="") == [row]
 
 
 def test_windows(lists: Lists) -> None:
@@ -93,7 +77,7 @@ def test_a_key_names_its_reservation_while_its_record_lives(lists: Lists) -> Non
     mine = lists.put(now, idempotency_key="k 1")
     for place in range(300):
         lists.put(now + place)
-    lists.redis.set(lists.names.idempotency("reserve", "k 1"), mine)
+    lists.redis.set(lists.names.idempotency("reserve", "k 1"), mine, px=DAY_MS)
     page = lists.page(idempotency_key="k 1")
     assert [row["reservation_id"] for row in page["reservations"]] == [mine]
     assert "next_cursor" not in page
@@ -108,7 +92,7 @@ def test_a_key_is_found_among_old_rows_without_its_record(lists: Lists) -> None:
     older = lists.put(now - 3 * DAY_MS, idempotency_key="k")
     old = lists.put(now - 2 * DAY_MS, idempotency_key="k")
     lists.put(now - DAY_MS // 2, idempotency_key="k")  # its record would still be there
-    lists.redis.set(lists.names.idempotency("reserve", "k"), '{"decision":"ALLOW"}')
+    lists.redis.set(lists.names.idempotency("reserve", "k"), '{"decision":"ALLOW"}', px=DAY_MS)
     assert lists.ids(idempotency_key="k") == [old]
     lists.redis.delete(lists.names.idempotency("reserve", "k"))
     assert lists.ids(idempotency_key="k") == [old]

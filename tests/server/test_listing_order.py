@@ -85,8 +85,3 @@ def test_other_cursors_are_refused(lists: Lists, running: Any) -> None:
             assert lists.refused(400, cursor=cursor, **params) == "INVALID_REQUEST"
     assert len(lists.ids(cursor="")) == 3
     assert lists.reader.get("/v1/balances", agent="x", cursor=unsorted).status_code == 400
-
-
-def test_unknown_orders_are_refused(lists: Lists) -> None:
-    for params in ({"sort_by": "foo"}, {"sort_dir": "up"}, {"status": "active"}):
-        assert lists.refused(400, **params) == "INVALID_REQUEST"

@@ -412,7 +412,7 @@ def test_a_damaged_answer_is_an_error_and_reserves_nothing(
     reserved = tenant.was_reserved(100)
     body = tenant.names.first_answer("reserve", reserved.id)
     if record == "body":
-        tenant.redis.set(body, text)
+        tenant.redis.set(body, text, keepttl=True)
     else:
         tenant.redis.delete(body)
         fields = {"reserve_response_json": text}

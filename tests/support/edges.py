@@ -13,12 +13,12 @@ import httpx
 from cycles_server.contract.document import load_contract
 from cycles_server.contract.schemas import SchemaCompiler
 from support.tenants import Tenant, new_key
+from support.wire import ANSWER_SECONDS
 
 ERROR = SchemaCompiler(load_contract("cycles-protocol-v0.yaml").document).compile(
     {"$ref": "#/components/schemas/ErrorResponse"}
 )
 HEX32 = re.compile("(?!0{32})[0-9a-f]{32}")
-ANSWER_SECONDS = 10
 
 MUTATIONS = (
     "createReservation",

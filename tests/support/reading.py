@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import weakref
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -69,6 +70,8 @@ def put_reservation(
         **fields,
     }
     redis.hset(names.reservation(reservation_id), mapping=record)
+    if record["state"] != "ACTIVE":
+        redis.pexpire(names.reservation(reservation_id), 30 * DAY_MS)
     if indexed:
         redis.zadd(names.index, {reservation_id: created_at})
     return reservation_id
@@ -79,6 +82,7 @@ class Reader:
 
     def __init__(self, url: str, secret: str, *, header: str = "X-Cycles-API-Key") -> None:
         self._http = httpx.Client(base_url=url, headers={header: secret}, timeout=30)
+        weakref.finalize(self, self._http.close)
 
     def get(self, path: str, /, **params: Any) -> httpx.Response:
         return self._http.get(path, params=params)
@@ -102,8 +106,8 @@ class Reader:
         return rows
 
 
-_NOT_OF_THE_PAGE = ("info", "eval")
-"""What this count itself asks, and what a connection asks its node once a second."""
+_NOT_A_REQUESTS = ("info", "eval")
+"""Our own look at the counters, and the server's question to a store that is slow to answer."""
 
 
 class CommandCount:
@@ -118,7 +122,7 @@ class CommandCount:
         return {
             name: calls - self._before.get(name, 0)
             for name, calls in after.items()
-            if calls != self._before.get(name, 0) and name not in _NOT_OF_THE_PAGE
+            if calls != self._before.get(name, 0) and name not in _NOT_A_REQUESTS
         }
 
     def _read(self) -> dict[str, int]:

@@ -51,8 +51,8 @@ class RedisServer:
         self.start()
 
     def start(self, *options: str, wait: bool = True) -> None:
-        log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
         if wait:
             self.wait_until_it_works()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import uuid
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,7 @@ class Tenant:
         self.http = httpx.Client(
             base_url=self.url, headers={"X-Cycles-API-Key": self.secret}, timeout=30
         )
+        weakref.finalize(self, self.http.close)
 
     # -- provisioning ------------------------------------------------------------------------
 

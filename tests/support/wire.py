@@ -71,14 +71,18 @@ class Wire:
     async def answer(self, since: float | None = None) -> Answer:
         """The next answer. Raises: OSError or EOFError if the connection ends before it."""
         start = time.perf_counter() if since is None else since
-        async with asyncio.timeout(ANSWER_SECONDS):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            first, *lines = head.decode("latin-1").split("\r\n")[:-2]
-            headers = {}
-            for line in lines:
-                name, _, value = line.partition(":")
-                headers[name.lower()] = value.strip()
-            content = await self._reader.readexactly(int(headers["content-length"]))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                head = await self._reader.readuntil(b"\r\n\r\n")
+                first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+                headers = {}
+                for line in lines:
+                    name, _, value = line.partition(":")
+                    headers[name.lower()] = value.strip()
+                content = await self._reader.readexactly(int(headers["content-length"]))
+        except (OSError, EOFError):
+            self.close()
+            raise
         seconds = time.perf_counter() - start
         if headers.get("content-type") == "application/json":
             return Answer(int(first.split()[1]), headers, json.loads(content), seconds)
@@ -96,6 +100,8 @@ class Wire:
                 return not await self._reader.read()
             except ConnectionError:
                 return True
+            finally:
+                self.close()
 
     def reset(self) -> None:
         """Hang up the hard way: the server gets a reset, unread answers are lost."""

