@@ -347,14 +347,15 @@ def many_cases(folder: Path, count: int) -> Path:
 
 def test_a_server_that_dies_during_the_run(tmp_path: Path, fixtures: Path) -> None:
     cases = many_cases(tmp_path / "cases", 100)
-    server = subprocess.Popen([sys.executable, "-c", MORTAL], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        result = cli("run", "--url", url, "--cases", cases, "--fixtures", fixtures, "--jobs", "4")
-    finally:
-        server.kill()
-        server.wait()
+    command = [sys.executable, "-c", MORTAL]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+            options = ("--cases", cases, "--fixtures", fixtures, "--jobs", "4")
+            result = cli("run", "--url", url, *options)
+        finally:
+            server.kill()
     assert result.exit_code == 2
     assert (
         f"Error: {url} has stopped answering: 25 requests in a row got no answer" in result.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,7 +79,8 @@ def test_a_tenant_with_its_key_and_budget(
 def test_a_base_url_may_have_a_path_of_its_own() -> None:
     server = AdminStandIn(prefix="/cycles/admin")
     for url in (server.url, server.url + "/", server.url + "/v1"):
-        assert AdminProvisioner(url, ADMIN_KEY).prepare(given()).tenants["tenant"] in server.tenants
+        with closing(AdminProvisioner(url, ADMIN_KEY)) as provisioner:
+            assert provisioner.prepare(given()).tenants["tenant"] in server.tenants
     server.close()
 
 
@@ -259,9 +261,9 @@ def test_a_refusal_says_where_and_why(server: AdminStandIn, provisioner: AdminPr
 
 
 def test_a_wrong_admin_key(server: AdminStandIn) -> None:
-    assert failure_of(AdminProvisioner(server.url, "wrong")) == (
-        "POST /v1/admin/tenants answered 401 UNAUTHORIZED: no valid admin key"
-    )
+    with closing(AdminProvisioner(server.url, "wrong")) as provisioner:
+        message = failure_of(provisioner)
+    assert message == "POST /v1/admin/tenants answered 401 UNAUTHORIZED: no valid admin key"
 
 
 HTML = {"Content-Type": "text/html"}
@@ -322,12 +324,14 @@ def test_no_answer_in_time(server: AdminStandIn) -> None:
         return 200, JSON, b"{}"
 
     server.reply = reply
-    provisioner = AdminProvisioner(server.url, ADMIN_KEY, timeout=0.1)
-    assert failure_of(provisioner) == "POST /v1/admin/tenants: no answer within 0.1 s"
+    with closing(AdminProvisioner(server.url, ADMIN_KEY, timeout=0.1)) as provisioner:
+        message = failure_of(provisioner)
+    assert message == "POST /v1/admin/tenants: no answer within 0.1 s"
 
 
 def test_nobody_listens() -> None:
-    message = failure_of(AdminProvisioner("http://127.0.0.1:1", ADMIN_KEY))
+    with closing(AdminProvisioner("http://127.0.0.1:1", ADMIN_KEY)) as provisioner:
+        message = failure_of(provisioner)
     assert message.startswith("POST /v1/admin/tenants: no answer: ")
     assert "refused" in message
 

@@ -10,9 +10,9 @@ from cycles_server.ledger.accounts import Account
 from cycles_server.ledger.call import Call
 from cycles_server.ledger.ledger import Outcome
 from cycles_server.ledger.refusals import refusal
-from cycles_server.ledger.scopes import Scopes, derive_scopes
 from cycles_server.planes.runtime import Services
 from cycles_server.refusal import Refusal, forbidden, invalid
+from cycles_server.scopes import Scopes, derive_scopes
 
 
 def check_idempotency_header(exchange: Exchange) -> None:

@@ -3,8 +3,11 @@ checks, without starting one."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,10 @@ from faults.catalogue import (
 )
 
 FAULTS = load_faults()
+OURS = {
+    ".".join(path.relative_to(REPOSITORY / "src").with_suffix("").parts).removesuffix(".__init__")
+    for path in (REPOSITORY / "src").rglob("*.py")
+}
 VARIANTS = load_variants()
 CHANGES = FAULTS + VARIANTS
 KINDS = {
@@ -87,6 +94,20 @@ def test_a_change_fits_and_compiles(change: Change) -> None:
         assert (REPOSITORY / file).read_text(encoding="utf-8") != text
         if file.endswith(".py"):
             compile(text, file, "exec")
+            assert list(missing(text)) == []
+
+
+def missing(source: str) -> Iterator[str]:
+    """What a module imports from the server and would not get."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom) or node.level or node.module is None:
+            continue
+        if node.module.partition(".")[0] == "cycles_server":
+            names = dir(import_module(node.module)) if node.module in OURS else []
+            for name in node.names:
+                place = f"{node.module}.{name.name}"
+                if name.name not in names and place not in OURS:
+                    yield place
 
 
 def scripts_with(file: str) -> list[str]:

@@ -8,8 +8,9 @@ from conftest import Running
 from support.server import ADMIN_KEY
 
 from cycles_server.contract.document import load_contract
+from cycles_server.planes.runtime import RUNTIME
 
-CONTRACT = load_contract()
+CONTRACT = load_contract(RUNTIME.contract)
 
 
 def test_it_is_served_as_it_stands(running: Running) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from cycles_server.ledger.scopes import LEVELS
+from cycles_server.scopes import LEVELS
 
 _NEVER = ""
 """A kind that no segment has."""

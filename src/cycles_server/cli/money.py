@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from cycles_server.ledger.scopes import UNITS
+from cycles_server.scopes import UNITS
 
 DOLLAR_UNIT = "USD_MICROCENTS"
 MICROCENTS_PER_DOLLAR = 10**8

@@ -22,7 +22,7 @@ from cycles_server.doctor.records import (
     read_hold,
 )
 from cycles_server.ledger.retention import KEPT_MS
-from cycles_server.ledger.scopes import tenant_in
+from cycles_server.scopes import tenant_in
 from cycles_server.store.clock import now_ms
 from cycles_server.store.findings import ERROR, WARNING, Finding
 from cycles_server.store.keys import BucketKeys

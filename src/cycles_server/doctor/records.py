@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cycles_server.doctor.observe import Observation
-from cycles_server.ledger.scopes import counts_for
+from cycles_server.scopes import counts_for
 from cycles_server.store.findings import ERROR, Finding
 
 _INT64 = range(-(2**63), 2**63)

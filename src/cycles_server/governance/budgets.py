@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from cycles_server.governance.scripts import create_budget as create
 from cycles_server.governance.scripts import set_budget as reset
-from cycles_server.ledger.scopes import UNITS, counts_for, read_scope
 from cycles_server.refusal import Refusal, forbidden, invalid
+from cycles_server.scopes import UNITS, counts_for, read_scope
 from cycles_server.store.store import Store
 
 MAX_AMOUNT = 2**63 - 1

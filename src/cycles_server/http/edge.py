@@ -16,8 +16,6 @@ from cycles_server.jsontext import write_json
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from cycles_server.monitoring.metrics import Metrics
-
 logger = logging.getLogger(__name__)
 
 AnswerHeaders = Callable[[Exchange, Reply], list[tuple[bytes, bytes]]]
@@ -49,19 +47,20 @@ class Edge:
         app: the contract's operations; it leaves its answer in ``exchange.reply``.
         mounts: the first one whose prefix fits answers.
         answer_headers: what every answer carries beside the ids.
+        on_answer: told of each with its method, route, status, and the seconds that it took.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        metrics: Metrics,
         mounts: Sequence[Mount],
         *,
         answer_headers: AnswerHeaders,
+        on_answer: Callable[[str, str, int, float], None],
     ) -> None:
         self._answer_headers = answer_headers
         self._app = app
-        self._metrics = metrics
+        self._on_answer = on_answer
         self._mounts = tuple(mounts)
         self._prefixes = tuple(mount.prefix for mount in mounts)
 
@@ -91,7 +90,7 @@ class Edge:
             body = _written(reply)
         await self._send(exchange, reply, body, send)
         elapsed = time.perf_counter() - exchange.started
-        self._metrics.request(exchange.method, exchange.route, reply.status, elapsed)
+        self._on_answer(exchange.method, exchange.route, reply.status, elapsed)
 
     async def _mounted(self, exchange: Exchange) -> None:
         mount = next(item for item in self._mounts if exchange.path.startswith(item.prefix))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cronsim import CronSim
+from cycles_server.settings.cron import next_time
 
 NEVER = "-"
 
@@ -39,23 +39,9 @@ def at(cron: str) -> Pause | None:
     """
     if cron == NEVER:
         return None
-    parse_cron(cron)
 
     def seconds(_: bool) -> float:
         now = datetime.now(UTC)
-        return (next(CronSim(_plain(cron), now)) - now).total_seconds()
+        return (next_time(cron, now) - now).total_seconds()
 
     return Pause(seconds(True), seconds)
-
-
-def parse_cron(cron: str) -> None:
-    """Raises: ValueError if an expression has no next time."""
-    try:
-        next(CronSim(_plain(cron), datetime.now(UTC)))
-    except Exception as error:  # CronSimError, and StopIteration for a 31st of February
-        raise ValueError(f"not a cron expression: {cron}") from error
-
-
-def _plain(cron: str) -> str:
-    # Spring writes `?` where either of the two day fields is left open.
-    return cron.replace("?", "*")

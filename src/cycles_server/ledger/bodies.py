@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from cycles_server.ledger.scopes import leaf
+from cycles_server.scopes import leaf
 from cycles_server.store.errors import StoreCorrupt
 
 Body = dict[str, Any]

@@ -25,10 +25,10 @@ from cycles_server.ledger.call import Call
 from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
 from cycles_server.ledger.replays import replayed_reserve
-from cycles_server.ledger.scopes import UNITS, Scopes
 from cycles_server.ledger.scripts import commit, debit, evaluate, extend, release, reserve
 from cycles_server.ledger.scripts.head import NoBudget, is_stale, refused_in
 from cycles_server.refusal import Refusal
+from cycles_server.scopes import UNITS, Scopes, counts_for
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.link import Argument, Reply
 from cycles_server.store.store import Store
@@ -407,8 +407,8 @@ class Ledger:
             expected = []
             for offset, other in enumerate(others):
                 owner, allocated = rows[place * len(others) + offset]
-                owned = not owner and scope.startswith("tenant:")
-                if allocated is not None and (owned or owner == names.tenant.encode()):
+                named = (owner or b"").decode(errors="replace")
+                if allocated is not None and counts_for(names.tenant, named, scope):
                     expected.append(other)
             if expected:
                 return unit_mismatch(scope, unit, expected)

@@ -102,9 +102,9 @@ def create_app(
             on_violation=metrics.response_violation,
             lifespan=lifespan,
         ),
-        metrics,
         _pages(plane, contract, settings, metrics, metrics_directory),
         answer_headers=plane.answer_headers,
+        on_answer=metrics.request,
     )
     cors = plane.cors(settings)
     if cors is not None:

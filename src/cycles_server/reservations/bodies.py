@@ -9,8 +9,8 @@ import orjson
 
 from cycles_server.jsontext import StoredObject, stored_object
 from cycles_server.ledger.bodies import Body, amount, without_nulls
-from cycles_server.ledger.scopes import UNITS
 from cycles_server.reservations.records import Row, finalized_at_ms, number_of, text_of
+from cycles_server.scopes import UNITS
 from cycles_server.store.errors import StoreCorrupt
 
 STATUSES = ("ACTIVE", "COMMITTED", "RELEASED", "EXPIRED")

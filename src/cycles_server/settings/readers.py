@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
-from cycles_server.jobs.timetable import parse_cron
+from cycles_server.settings.cron import check_cron
 
 INT32 = 2**31 - 1
 INT64 = 2**63 - 1
@@ -74,7 +74,7 @@ def _cron(value: str) -> str:
         raise ValueError(allowed)
     cron = " ".join(fields)
     try:
-        parse_cron(cron)
+        check_cron(cron)
     except ValueError:
         raise ValueError(allowed) from None
     return cron

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cycles_server.ledger.scopes import counts_for, read_scope, tenant_in
+from cycles_server.scopes import counts_for, read_scope, tenant_in
 
 
 @pytest.mark.parametrize(
