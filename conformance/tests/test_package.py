@@ -14,6 +14,7 @@ import pytest
 
 KIT = Path(__file__).parents[1]
 CONTRACT = KIT.parent / "openapi" / "cycles-protocol-v0.yaml"
+_INITS = {f"cycles_conformance/{folder}/__init__.py" for folder in ("cases", "format", "openapi")}
 SERVER = {"cycles_server", "handlers", "connexion", "starlette", "uvicorn", "flask", "pydantic"}
 
 
@@ -24,6 +25,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     left_out = shutil.ignore_patterns("*.egg-info", "build", "dist", "tests", "__pycache__", ".*")
     shutil.copytree(KIT, folder / "conformance", symlinks=True, ignore=left_out)
     shutil.copytree(CONTRACT.parent, folder / "openapi", ignore=left_out)
+    earlier = folder / "conformance" / "build" / "lib" / "cycles_conformance"
+    earlier.mkdir(parents=True)
+    (earlier / "stale.py").touch()
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
     if _builds_here():
         command.append("--no-build-isolation")
@@ -65,7 +69,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.Path) -> N
         for path in (KIT / "cycles_conformance").rglob("*.py")
     }
     names = set(wheel.root.namelist())
-    assert modules <= names
+    assert modules == {name for name in names if name.endswith(".py")} - _INITS
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"cycles_conformance"}
     assert not [name for name in names if name.startswith("cycles_conformance/tests")]
