@@ -71,18 +71,14 @@ class Wire:
     async def answer(self, since: float | None = None) -> Answer:
         """The next answer. Raises: OSError or EOFError if the connection ends before it."""
         start = time.perf_counter() if since is None else since
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                head = await self._reader.readuntil(b"\r\n\r\n")
-                first, *lines = head.decode("latin-1").split("\r\n")[:-2]
-                headers = {}
-                for line in lines:
-                    name, _, value = line.partition(":")
-                    headers[name.lower()] = value.strip()
-                content = await self._reader.readexactly(int(headers["content-length"]))
-        except (OSError, EOFError):
-            self.close()
-            raise
+        async with asyncio.timeout(ANSWER_SECONDS):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+            headers = {}
+            for line in lines:
+                name, _, value = line.partition(":")
+                headers[name.lower()] = value.strip()
+            content = await self._reader.readexactly(int(headers["content-length"]))
         seconds = time.perf_counter() - start
         if headers.get("content-type") == "application/json":
             return Answer(int(first.split()[1]), headers, json.loads(content), seconds)
@@ -100,8 +96,6 @@ class Wire:
                 return not await self._reader.read()
             except ConnectionError:
                 return True
-            finally:
-                self.close()
 
     def reset(self) -> None:
         """Hang up the hard way: the server gets a reset, unread answers are lost."""
@@ -111,6 +105,10 @@ class Wire:
 
     def close(self) -> None:
         self._writer.close()
+
+    def __del__(self) -> None:
+        # At once where nobody holds it any more, and before the loop is over.
+        self.close()
 
 
 async def call_once(port: int, method: str, path: str, body: Any = None, **keys: str) -> Answer:
