@@ -51,21 +51,22 @@ local function charge(budgets, estimate, actual, policy, direct)
     charged = estimate + extra
   end
 
+  -- A limit that refuses anywhere comes before a sum that is beyond int64.
   local in_debt = zero
+  local beyond
   for _, budget in ipairs(budgets) do
     if over and overdraft and budget.overdraft_limit > zero and budget.status ~= 'CLOSED'
       and extra > zero and budget.free < extra then
       if budget.debt + extra > budget.overdraft_limit then
         return 'OVERDRAFT_LIMIT_EXCEEDED', budget.scope
       end
-      if not settle(budget, budget.held, estimate, extra) then
-        return 'BUDGET_EXCEEDED', budget.scope
-      end
+      if not settle(budget, budget.held, estimate, extra) then beyond = beyond or budget.scope end
       in_debt = extra
     elseif not settle(budget, budget.held, charged, zero) then
-      return 'BUDGET_EXCEEDED', budget.scope  -- a sum beyond int64
+      beyond = beyond or budget.scope
     end
   end
+  if beyond then return 'BUDGET_EXCEEDED', beyond end
   return nil, charged, in_debt
 end
 

@@ -20,3 +20,15 @@ def test_a_retried_event_may_tell_another_time(tenant: Tenant) -> None:
         again = tenant.event(5, idempotency_key=key, **members)
         assert (again.status_code, again.text) == (201, first.text)
     assert tenant.amounts()["spent"] == 5
+
+
+def test_a_limit_that_refuses_comes_before_a_sum_beyond_int64(tenant: Tenant) -> None:
+    full = 2**63 - 4
+    tenant.budget(allocated=full, remaining=1000, spent=full)
+    owing = tenant.budget(f"tenant:{tenant.name}/workspace:w", allocated=0, overdraft_limit=60)
+    subject = tenant.subject(workspace="w")
+    before = tenant.stored_budget(), tenant.stored_budget(owing)
+    for amount, code in ((101, "OVERDRAFT_LIMIT_EXCEEDED"), (50, "BUDGET_EXCEEDED")):
+        refused = tenant.event(amount, subject=subject, overage_policy="ALLOW_WITH_OVERDRAFT")
+        assert error_of(refused) == (409, code)
+    assert (tenant.stored_budget(), tenant.stored_budget(owing)) == before
