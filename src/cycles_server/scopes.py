@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from cycles_server.paging.queries import given
 from cycles_server.refusal import invalid
 
 LEVELS = ("tenant", "workspace", "app", "workflow", "agent", "toolset")
@@ -64,13 +63,6 @@ def derive_scopes(subject: Mapping[str, Any]) -> Scopes:
         Refusal: 400 for a value outside the characters that a scope can hold.
     """
     return _derive(tuple((level, subject[level]) for level in LEVELS if level in subject))
-
-
-def asked_segments(query: Mapping[str, Any], levels: Sequence[str] = LEVELS) -> frozenset[str]:
-    """The scope segments that a list's subject filters ask for, such as ``agent:bot``."""
-    return frozenset(
-        f"{level}:{value.lower()}" for level in levels if (value := given(query, level))
-    )
 
 
 def read_scope(scope: str) -> dict[str, str]:

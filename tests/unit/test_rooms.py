@@ -10,8 +10,15 @@ import cycles_server.handlers
 import pytest
 
 SOURCE = Path(cycles_server.__file__).parent
+ORDER = (
+    *("__main__", "cli", "planes", "jobs", "monitoring", "contract", "http", "doctor", "embedded"),
+    *("reservations", "evidence", "ledger", "governance", "auth", "paging", "settings", "store"),
+    *("scopes", "jsontext", "refusal", "__init__"),
+)
+"""From the top of the house down: nobody knows who stands above."""
 DOMAIN = (
     *("ledger", "reservations", "governance", "paging", "evidence", "store", "jobs", "doctor"),
+    *("auth", "scopes", "jsontext", "refusal"),
 )
 """What the command line, background jobs and handlers use alike: it refuses, and knows no HTTP."""
 HTTP = ("cycles_server.http", "cycles_server.contract", "connexion", "starlette")
@@ -28,7 +35,7 @@ def imports(file: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("room", DOMAIN)
 def test_the_domain_knows_no_http(room: str) -> None:
-    files = sorted((SOURCE / room).rglob("*.py"))
+    files = sorted((SOURCE / room).rglob("*.py")) or [SOURCE / f"{room}.py"]
     assert files
     found = {
         f"{file.relative_to(SOURCE)} imports {module}"
@@ -38,6 +45,19 @@ def test_the_domain_knows_no_http(room: str) -> None:
         if module == forbidden or module.startswith(f"{forbidden}.")
     }
     assert found == set()
+
+
+def test_arrows_run_one_way() -> None:
+    upwards = []
+    for file in SOURCE.rglob("*.py"):
+        room = file.relative_to(SOURCE).parts[0].removesuffix(".py")
+        for module in imports(file):
+            package, _, place = module.partition(".")
+            known = place.partition(".")[0]
+            ours = package == "cycles_server" and known in ORDER
+            if ours and ORDER.index(known) < ORDER.index(room):
+                upwards.append(f"{file.relative_to(SOURCE)} imports {module}")
+    assert upwards == []
 
 
 def outside(room: str) -> list[Path]:

@@ -13,20 +13,25 @@ class Access:
     """What an operation asks of its caller.
 
     Attributes:
-        permissions: any one of them lets a tenant's key in; with none, every key is.
+        permissions: any one of them lets a tenant's key in; with none, every key is let in.
         while_suspended: whether it stays open to the keys of a suspended tenant.
         confirmed_by_script: whether its script compares the caller's records in the same step.
             Such an operation needs no read of the key beforehand; one that ends before its script
             has run (a bad body, say) is confirmed before the caller is told.
+        public: whether nobody is asked who they are.
     """
 
-    permissions: frozenset[str] = frozenset()
+    permissions: frozenset[str]
     while_suspended: bool = False
     confirmed_by_script: bool = False
+    public: bool = False
 
 
-PUBLIC = Access()
+PUBLIC = Access(frozenset(), public=True)
 """An operation that the contract gives no security: nobody is asked who they are."""
+
+ANY_KEY = Access(frozenset())
+"""Every caller that is authenticated, whatever its key may do."""
 
 
 def allow(

@@ -7,13 +7,15 @@ import hmac
 from cycles_server.auth.principal import Principal
 from cycles_server.refusal import unauthorized
 
+HEADER = "X-Admin-API-Key"
+
 _OPERATOR = Principal(tenant=None, key_id="admin", permissions=frozenset())
 
 
 class AdminKey:
     """Authenticates the operator; nobody is, while no key is configured."""
 
-    header = b"x-admin-api-key"
+    header = HEADER.lower().encode()
 
     def __init__(self, configured: str) -> None:
         self._configured = configured.encode()

@@ -27,7 +27,7 @@ from cycles_server.monitoring.workers import prepare_multiprocess
 from cycles_server.planes.application import create_app
 from cycles_server.planes.catalogue import DEFAULT, PLANES
 from cycles_server.planes.plane import Plane
-from cycles_server.settings.common import MOST_WORKERS, CommonSettings
+from cycles_server.settings.common import MOST_WORKERS, CommonSettings, port_of
 from cycles_server.settings.loading import SettingError, load_settings
 from cycles_server.store.fitness import EVICTION
 
@@ -49,7 +49,9 @@ _NEWCOMERS = 1024
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    help="Port; by default SERVER_PORT, or the plane's own: runtime 7878.",
+    help="Port; SERVER_PORT, or the plane's own: "
+    + ", ".join(f"{plane.name} {port_of(plane.settings)}" for plane in PLANES.values())
+    + ".",
 )
 @click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Worker processes.")
 @click.option(
@@ -258,7 +260,8 @@ def check_store(settings: CommonSettings) -> None:
     Raises:
         click.ClickException: its eviction policy would lose budgets and reservations.
     """
-    status = StoreProbe(settings.redis_connection_url).check()
+    with contextlib.closing(StoreProbe(settings.redis_connection_url)) as probe:
+        status = probe.check()
     for finding in status.findings:
         if finding.code == EVICTION:
             raise fatal(f"this Redis must not be used: {finding.sentence}")

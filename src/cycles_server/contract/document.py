@@ -49,6 +49,15 @@ class Contract:
         return str(self.document["info"]["version"])
 
     @property
+    def operation_ids(self) -> frozenset[str]:
+        return frozenset(
+            item[method]["operationId"]
+            for item in self.document["paths"].values()
+            for method in item
+            if method in _METHODS
+        )
+
+    @property
     def error_codes(self) -> frozenset[str]:
         """Every code that an ErrorResponse may carry."""
         schemas = self.document.get("components", {}).get("schemas", {})
@@ -65,6 +74,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no JSON has such a member: the validator will say so
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"{key.value} is there twice", problem_mark=key.start_mark

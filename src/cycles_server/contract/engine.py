@@ -93,3 +93,6 @@ class ContractApp(ConnexionMiddleware):  # type: ignore[misc]
             self.app, self.middleware_stack = self._build_middleware_stack()
         except ValueError as error:
             raise ContractError(f"the contract cannot be served: {error}") from None
+        absent = access.keys() - contract.operation_ids
+        if absent:
+            raise ContractError(f"access is declared for {', '.join(sorted(absent))}: no operation")

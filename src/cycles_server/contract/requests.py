@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -18,14 +19,15 @@ from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
 from cycles_server.http.bounds import BodyBounds
 from cycles_server.http.exchange import Exchange, exchange_of
 from cycles_server.http.media import check_json_body
-from cycles_server.http.problems import invalid
 from cycles_server.jsontext import BYTE_ORDER_MARK, JsonError, read_json
+from cycles_server.refusal import invalid
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LARGE_BODY = 65_536
 _BOOLEANS = {"true": True, "false": False}
 
@@ -38,6 +40,13 @@ def _read_integer(text: str) -> int:
     if _INTEGER.fullmatch(text) is None or not text.isascii():
         raise ValueError(f"{text!r} is not an integer")
     return int(text)
+
+
+def _read_number(text: str) -> float:
+    # float() alone would also take nan, inf, 1_0 and blanks.
+    if _NUMBER.fullmatch(text) is None or not isfinite(number := float(text)):
+        raise ValueError(f"{text!r} is not a number")
+    return number
 
 
 def _read_boolean(text: str) -> bool:
@@ -54,6 +63,7 @@ def _read_list(text: str) -> list[str]:
 _READERS: dict[str, Callable[[str], Any]] = {
     "string": _read_string,
     "integer": _read_integer,
+    "number": _read_number,
     "boolean": _read_boolean,
     "array": _read_list,
 }
@@ -78,7 +88,7 @@ class Parameter:
         self.read = _READERS[kind]
 
     def value(self, text: str) -> Any:
-        """Raises: Problem 400 that names the parameter."""
+        """Raises: Refusal 400 that names the parameter."""
         try:
             value = self.read(text)
         except ValueError as error:

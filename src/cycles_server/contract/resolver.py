@@ -40,7 +40,8 @@ def find_handler(package: str, tag: str, operation_id: str) -> Any:
     try:
         return getattr(import_module(module_name), name)
     except (ModuleNotFoundError, AttributeError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != module_name:
+        needed = error.name if isinstance(error, ModuleNotFoundError) else None
+        if needed is not None and not f"{module_name}.".startswith(f"{needed}."):
             raise  # the handlers are there; something that they need is not
         raise LookupError(
             f"operation {operation_id} (tag {tag}) has no handler {module_name}.{name}"

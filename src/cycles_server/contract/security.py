@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from connexion.middleware.security import SecurityAPI, SecurityMiddleware
 
-from cycles_server.auth.access import PUBLIC, Access, require
+from cycles_server.auth.access import Access, require
 from cycles_server.auth.confirmation import Confirmation, StaleCredential
 from cycles_server.auth.principal import Principal
 from cycles_server.http.exchange import Exchange, exchange_of
@@ -65,6 +65,8 @@ class CompiledSecurity:
             try:
                 require(self._access, principal)
                 await self._next(scope, receive, send)
+                if not confirmation.done:
+                    raise RuntimeError(f"{exchange.route}: no script has confirmed the caller")
                 return
             except StaleCredential:
                 principal = await authenticator.authenticate(secret)
@@ -110,13 +112,12 @@ class CompiledSecurityAPI(SecurityAPI):  # type: ignore[misc]
         access = self.access.get(operation_id)
         if access is None:
             raise ValueError(f"{operation_id}: nobody has declared who may call it")
-        public = access is PUBLIC
-        if public == bool(operation.security):
+        if access.public == bool(operation.security):
             raise ValueError(
-                f"{operation_id}: {'public' if public else 'closed'} in the table of this plane, "
-                "not so in the contract"
+                f"{operation_id}: {'public' if access.public else 'closed'} in the table of this "
+                "plane, not so in the contract"
             )
-        if public:
+        if access.public:
             return self.next_app
         if any(len(requirement) != 1 for requirement in operation.security):
             raise ValueError(f"{operation_id}: more than one security scheme at a time")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from cycles_server.http.problems import invalid
 from cycles_server.jsontext import shown
+from cycles_server.refusal import invalid
 
 _JSON = "application/json"
 _UTF_8 = ("utf-8", "utf8")
@@ -21,7 +21,7 @@ def check_json_body(content_type: str | None, content_encoding: str | None) -> N
     Parameters of the media type other than ``charset`` say nothing about that.
 
     Raises:
-        Problem: 400 that names the header.
+        Refusal: 400 that names the header.
     """
     if content_encoding is not None:
         _check_encoding(content_encoding)

@@ -48,11 +48,6 @@ class Problem(Exception):
         self.headers = headers
 
 
-def invalid(where: str, why: str) -> Problem:
-    """A request against the contract: 400, naming the member."""
-    return Problem("INVALID_REQUEST", f"{where}: {why}" if where else why)
-
-
 def no_such_path() -> Problem:
     return Problem("NOT_FOUND", "There is no such path")
 

@@ -13,10 +13,10 @@ from cycles_server.jsontext import INT64_MAX, INT64_MIN
 from cycles_server.ledger.bodies import Body, balance
 from cycles_server.paging.cursors import Cursor, Place, read_cursor
 from cycles_server.paging.pages import page_along, page_body
-from cycles_server.paging.queries import DEFAULT_LIMIT
+from cycles_server.paging.queries import DEFAULT_LIMIT, asked_segments
 from cycles_server.paging.walks import SetWalk
 from cycles_server.refusal import invalid
-from cycles_server.scopes import LEVELS, UNITS, asked_segments, counts_for
+from cycles_server.scopes import LEVELS, UNITS, counts_for
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.store import Store

@@ -1,4 +1,4 @@
-"""The operations plane over HTTP: health, info and metrics, a small Flask application.
+"""``/actuator`` over HTTP: health, info and metrics, a small Flask application.
 
 =============================== ============================== ==============================
 ``/actuator/health``            200 UP, 503 DOWN               anybody; details for the operator
@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, Unauthorized
 
+from cycles_server.auth.adminkey import HEADER as ADMIN_KEY_HEADER
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.http.problems import SERVER_FAILED
 from cycles_server.http.tracing import fresh_id
@@ -32,7 +33,6 @@ from cycles_server.monitoring.wsgi import EXCHANGE
 
 log = logging.getLogger(__name__)
 
-ADMIN_KEY_HEADER = "X-Admin-API-Key"
 PROTECTED = ("/actuator/info", "/actuator/prometheus")
 
 _ALLOW = "GET, HEAD"

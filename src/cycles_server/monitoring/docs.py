@@ -13,7 +13,7 @@ import orjson
 from flask import Flask
 from flask_swagger_ui import get_swaggerui_blueprint
 
-from cycles_server.auth.adminkey import AdminKey
+from cycles_server.auth.adminkey import HEADER, AdminKey
 from cycles_server.contract.document import Contract
 from cycles_server.http.exchange import READS, Exchange, Reply
 from cycles_server.http.problems import Problem, method_not_allowed, no_such_path
@@ -60,7 +60,7 @@ class Docs:
         if exchange.method not in READS:
             raise method_not_allowed(exchange.method, READS)
         if not self._admin_key.opens((exchange.header(AdminKey.header) or "").encode()):
-            raise Problem("UNAUTHORIZED", "A valid X-Admin-API-Key is required")
+            raise Problem("UNAUTHORIZED", f"A valid {HEADER} is required")
         content, media_type = page
         return Reply(200, None, raw=content, media_type=media_type)
 

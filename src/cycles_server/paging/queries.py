@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from cycles_server.paging.cursors import Cursor, malformed_cursor
+from cycles_server.scopes import LEVELS
 
 DEFAULT_LIMIT = 50
 
@@ -18,6 +19,13 @@ def given(query: Mapping[str, Any], name: str) -> str:
     """A text filter; a blank one counts as not given (then empty)."""
     value: str = query.get(name, "")
     return value if value.strip() else ""
+
+
+def asked_segments(query: Mapping[str, Any], levels: Sequence[str] = LEVELS) -> frozenset[str]:
+    """The scope segments that a list's subject filters ask for, such as ``agent:bot``."""
+    return frozenset(
+        f"{level}:{value.lower()}" for level in levels if (value := given(query, level))
+    )
 
 
 def read_order(query: Mapping[str, Any], default_key: str) -> Order | None:

@@ -137,8 +137,10 @@ def _pages(
     )
     health = ThreadedPages(flask, threads=_HEALTH_THREADS, name="health")
     pages = ThreadedPages(flask, threads=_PAGES_THREADS, name="actuator")
-    document, browsable = plane.docs(settings)
-    docs = Docs(contract, admin_key=settings.admin_api_key, document=document, pages=browsable)
+    served = plane.docs(settings)
+    docs = Docs(
+        contract, admin_key=settings.admin_api_key, document=served.document, pages=served.pages
+    )
     return [
         Mount(LIVENESS_PATH, _ACTUATOR_ROUTE, liveness),
         Mount("/actuator/health", _ACTUATOR_ROUTE, health.answer),

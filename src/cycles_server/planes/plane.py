@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cycles_server.auth.access import Access
 from cycles_server.contract.security import Authenticator
@@ -34,6 +34,13 @@ class Cors:
     exposed: tuple[str, ...] = ()
 
 
+class ServedDocs(NamedTuple):
+    """Whether the contract itself is served, and pages to browse it."""
+
+    document: bool = False
+    pages: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Plane:
     """What a server is made of.
@@ -52,7 +59,7 @@ class Plane:
         jobs: what is done in the background.
         answer_headers: what every answer carries beside the ids.
         cors: who may call from a browser; None for nobody.
-        docs: whether the contract is served, and pages to browse it.
+        docs: what is served to read the contract.
     """
 
     name: str
@@ -67,4 +74,4 @@ class Plane:
     jobs: Callable[[Any], Sequence[Job]] = lambda _: ()
     answer_headers: AnswerHeaders = lambda _exchange, _reply: []
     cors: Callable[[Any], Cors | None] = lambda _: None
-    docs: Callable[[Any], tuple[bool, bool]] = lambda _: (False, False)
+    docs: Callable[[Any], ServedDocs] = lambda _: ServedDocs()

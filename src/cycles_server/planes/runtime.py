@@ -20,7 +20,7 @@ from cycles_server.jobs.timetable import at, every
 from cycles_server.ledger.accounts import Accounts
 from cycles_server.ledger.ledger import Ledger
 from cycles_server.monitoring.metrics import LedgerMetrics
-from cycles_server.planes.plane import Plane
+from cycles_server.planes.plane import Plane, ServedDocs
 from cycles_server.settings.runtime import RuntimeSettings
 from cycles_server.store.store import Store
 
@@ -146,8 +146,8 @@ RUNTIME = Plane(
     authenticators=_authenticators,
     jobs=_jobs,
     answer_headers=_answer_headers,
-    docs=lambda settings: (
-        settings.springdoc_api_docs_enabled,
-        settings.springdoc_swagger_ui_enabled,
+    docs=lambda settings: ServedDocs(
+        document=settings.springdoc_api_docs_enabled,
+        pages=settings.springdoc_swagger_ui_enabled,
     ),
 )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from cycles_server.paging.queries import given
+from cycles_server.paging.queries import asked_segments, given
 from cycles_server.paging.windows import read_window
 from cycles_server.reservations.records import Row, finalized_at_ms, number_of, text_of
-from cycles_server.scopes import LEVELS, asked_segments
+from cycles_server.scopes import LEVELS
 
 Query = Mapping[str, Any]
 

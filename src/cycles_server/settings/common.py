@@ -50,6 +50,12 @@ def plane_port(default: int) -> Any:
     return Field(default=default, description=_PORT)
 
 
+def port_of(plane: type[CommonSettings]) -> int:
+    """A plane's own port, where ``SERVER_PORT`` names no other."""
+    port: int = plane.model_fields["server_port"].default
+    return port
+
+
 def _below_lease(value: Any, info: ValidationInfo) -> Any:
     lease = info.data.get("cycles_maintenance_lease_ttl_ms", INT64)
     if value >= lease:
@@ -118,7 +124,8 @@ class CommonSettings(BaseSettings):
 
     server_port: Port = Field(description=_PORT)
     cycles_workers: Annotated[int, whole(1, MOST_WORKERS)] = Field(
-        default=1, description="Number of server processes that share the port; 1024 at most."
+        default=1,
+        description=f"Number of server processes that share the port; {MOST_WORKERS} at most.",
     )
     cycles_shutdown_grace_seconds: GraceSeconds = Field(
         default=30,
@@ -255,20 +262,17 @@ class CommonSettings(BaseSettings):
 
     event_ttl_days: Days = Field(
         default=90,
-        description=("Days that an event record is kept; this plane does not write any yet."),
+        description=("Days that an event record is kept; none is written yet."),
     )
     delivery_ttl_days: Days = Field(
         default=14,
-        description=(
-            "Days that the record of a webhook delivery is kept; this plane does not write any yet."
-        ),
+        description=("Days that the record of a webhook delivery is kept; none is written yet."),
     )
     event_retention_sweep_cron: Cron = Field(
         default="0 30 3 * * *",
         description=(
             "When index entries of events and deliveries that are gone are removed: a cron "
-            "expression of six fields, seconds first; `-`: never. This plane does not write "
-            "any yet."
+            "expression of six fields, seconds first; `-`: never. None is written yet."
         ),
     )
     audit_retention_days: DaysOrForEver = Field(

@@ -36,6 +36,21 @@ def test_one_path_and_one_name_in_both(second: CyclesServer, tenant: Tenant) -> 
     assert (theirs.status_code, theirs.json()) == (200, {"notes": 0})
 
 
+@pytest.mark.parametrize(
+    ("share", "status"),
+    [
+        *((text, 200) for text in ("0", "1", "0.25", "1e-3", "-0")),
+        *((text, 400) for text in ("nan", "inf", "1_0", "0x1", ".5", "1.", "01", " 1", "")),
+        *((text, 400) for text in ("1.5", "-0.1", "1e999")),
+    ],
+)
+def test_a_number_in_a_query(second: CyclesServer, share: str, status: int) -> None:
+    answer = httpx.get(f"{second.url}/v1/balances", params={"share": share}, headers=KEY)
+    assert answer.status_code == status, answer.text
+    if status == 400:
+        assert answer.json()["message"].startswith("share: ")
+
+
 def test_each_has_callers_of_its_own(second: CyclesServer, tenant: Tenant) -> None:
     keys = {"X-Cycles-API-Key": tenant.secret, "X-Admin-API-Key": ADMIN_KEY}
     refused = httpx.get(f"{second.url}/v1/balances", headers=keys)
@@ -43,6 +58,12 @@ def test_each_has_callers_of_its_own(second: CyclesServer, tenant: Tenant) -> No
     wrong = httpx.get(f"{second.url}/v1/balances", headers={"X-Notes-Key": "wrong"})
     assert wrong.status_code == 401
     assert httpx.get(f"{tenant.http.base_url}/v1/balances?tenant=x", headers=KEY).status_code == 401
+
+
+def test_a_caller_that_no_script_has_confirmed_gets_nothing(second: CyclesServer) -> None:
+    claimed = httpx.get(f"{second.url}/v1/claims", headers=KEY)
+    assert (claimed.status_code, claimed.json()["error"]) == (500, "INTERNAL_ERROR")
+    assert "no script has confirmed" in second.log.read_text()
 
 
 def test_each_has_paths_statuses_and_headers_of_its_own(

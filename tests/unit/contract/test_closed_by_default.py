@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cycles_server.auth.access import PUBLIC, Access
+from cycles_server.auth.access import ANY_KEY, PUBLIC, Access
 from cycles_server.contract.document import ContractError, load_contract
 from cycles_server.planes.application import create_app
 from cycles_server.planes.plane import Plane
@@ -37,13 +37,21 @@ def test_an_operation_that_the_access_table_forgot() -> None:
         assert operation_id in complaint(forgetful)
 
 
-@pytest.mark.parametrize(
-    ("operation_id", "access"), [("decide", PUBLIC), ("getEvidence", Access())]
-)
+@pytest.mark.parametrize(("operation_id", "access"), [("decide", PUBLIC), ("getEvidence", ANY_KEY)])
 def test_a_table_that_contradicts_the_contract(operation_id: str, access: Access) -> None:
     # One that is open here and closed there, and the other way round.
     wrong = replace(RUNTIME, access={**RUNTIME.access, operation_id: access})
     assert operation_id in complaint(wrong)
+
+
+def test_access_for_an_operation_that_is_none() -> None:
+    strange = replace(RUNTIME, access={**RUNTIME.access, "launchRocket": ANY_KEY})
+    assert "launchRocket" in complaint(strange)
+
+
+def test_handlers_that_are_not_there() -> None:
+    with pytest.raises(LookupError, match=r"has no handler cycles_server\.handlers\.moon\."):
+        create_app(replace(RUNTIME, handlers="cycles_server.handlers.moon"), RuntimeSettings())
 
 
 def test_an_error_code_without_a_status() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cycles_server.auth.access import PUBLIC, Access
+from cycles_server.auth.access import ANY_KEY, PUBLIC, Access
 from cycles_server.auth.principal import Principal
 from cycles_server.contract.security import Authenticator
 from cycles_server.http.exchange import Exchange, Reply
@@ -38,12 +38,15 @@ class NotesKey:
         self._key = key
 
     def recall(self, secret: str) -> Principal | None:
-        return None
+        if not hmac.compare_digest(secret.encode(), self._key.encode()):
+            return None
+        return Principal(tenant=None, key_id="notes", permissions=frozenset())
 
     async def authenticate(self, secret: str) -> Principal:
-        if not hmac.compare_digest(secret.encode(), self._key.encode()):
+        principal = self.recall(secret)
+        if principal is None:
             raise unauthorized()
-        return Principal(tenant=None, key_id="notes", permissions=frozenset())
+        return principal
 
     def close(self) -> None:
         return
@@ -76,7 +79,13 @@ SECOND = Plane(
     name="second",
     contract=FOLDER / "contract.yaml",
     handlers="planes.second.handlers",
-    access={"getBalances": Access(), "putNote": Access(), "deleteNote": Access(), "greet": PUBLIC},
+    access={
+        "getBalances": ANY_KEY,
+        "putNote": ANY_KEY,
+        "deleteNote": ANY_KEY,
+        "greet": PUBLIC,
+        "claim": Access(frozenset(), confirmed_by_script=True),
+    },
     statuses={**STATUS_OF, "NOTE_GONE": 410},
     settings=NotesSettings,
     metrics=lambda _: Metrics(),
