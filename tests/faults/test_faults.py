@@ -141,7 +141,8 @@ def test_its_scripts_load(
     ids=named,
 )
 def test_its_contract_can_be_served(fault: Change, tmp_path: Path) -> None:
-    for file, text in fault.patched().items():
+    documents = {f: text for f, text in fault.patched().items() if f.startswith("openapi/")}
+    for file, text in documents.items():
         path = tmp_path / Path(file).name
         path.write_text(text, encoding="utf-8")
         load_contract(path)
