@@ -72,12 +72,13 @@ for index, reservation in ipairs(due) do
   end
 end
 
--- 3. Set aside what cannot be settled. Only this can meet a key of the wrong type, so it comes
---    before anything is given back.
+-- 3. Set aside what cannot be settled, and take off the index what will be. Only this can meet a
+--    key of the wrong type, so it comes before anything is given back.
 for place, answer in ipairs(answers) do
   local id = ARGV[IDS_AFTER + place]
-  if answer ~= 'EXPIRED' and answer ~= 'WAITING' then
-    if answer ~= 'GONE' then redis.call('ZADD', quarantine, ms(now), id) end
+  if answer ~= 'WAITING' then
+    local settled = answer == 'EXPIRED' or answer == 'GONE'
+    if not settled then redis.call('ZADD', quarantine, ms(now), id) end
     redis.call('ZREM', expiries, id)
   end
 end
@@ -89,7 +90,6 @@ for place, answer in ipairs(answers) do
     local reservation = KEYS[RESERVATIONS_AFTER + place]
     redis.call('HSET', reservation, 'state', 'EXPIRED', 'expired_at', ms(now))
     redis.call('PEXPIRE', reservation, KEPT_MS)
-    redis.call('ZREM', expiries, ARGV[IDS_AFTER + place])
   end
 end
 

@@ -52,8 +52,9 @@ if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATIO
 local expires, grace = whole(row[4]), whole(given(row[5]) or '0')
 if not (given(unit) and expires and grace) then return {'ERROR', 'CORRUPT_RESERVATION'} end
 if state ~= 'ACTIVE' or now > expires then return {'ERROR', 'RESERVATION_EXPIRED'} end
-local count = whole(row[9]) or 0
-if count >= (whole(row[8]) or 10) then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
+local count, most = whole(given(row[9]) or '0'), whole(given(row[8]) or '10')
+if not (count and most) then return {'ERROR', 'CORRUPT_RESERVATION'} end
+if count >= most then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
 local scopes = holding_scopes(row[6], row[7])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
 local budgets = held_budgets(budget_prefix, scopes, unit, tenant)

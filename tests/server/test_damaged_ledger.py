@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
+import httpx
 import pytest
 from conftest import Running
 from support.tenants import Tenant, error_of, new_key
@@ -66,6 +67,67 @@ def test_a_time_or_unit_that_cannot_be_read(
     assert error_of(refused) == DAMAGED
     assert "damaged" in refused.json()["message"]
     assert (tenant.amounts(), running.redis.hgetall(record)) == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "field", "stored"),
+    [
+        *(("reserve", name, None) for name in ("lease_ms", "estimate_unit", "scope_path")),
+        *(("reserve", name, "x") for name in ("lease_ms", "created_at", "reserve_balances")),
+        *(("commit", name, "x") for name in ("charged_amount", "estimate_amount")),
+        *(
+            ("commit", name, None)
+            for name in ("charged_amount", "estimate_unit", "affected_scopes")
+        ),
+        *(("commit", "commit_balances", text) for text in ("x", "9:1,2,3,4", "1:1,2", "1:a,b,c,d")),
+        *(("release", name, None) for name in ("estimate_amount", "estimate_unit")),
+        ("release", "release_balances", "x"),
+        ("extend", "estimate_unit", None),
+        *(("event", name, "x") for name in ("amount", "charged_amount", "event_balances")),
+        *(("event", name, None) for name in ("charged_amount", "unit", "affected_scopes")),
+    ],
+)
+def test_a_first_answer_that_cannot_be_read(
+    running: Running, tenant: Tenant, operation: str, field: str, stored: str | None
+) -> None:
+    key = new_key()
+    reservation = tenant.reserved(10)
+
+    def call() -> httpx.Response:
+        if operation == "reserve":
+            return tenant.reserve(10, idempotency_key=key)
+        if operation == "event":
+            return tenant.event(10, idempotency_key=key)
+        if operation == "commit":
+            return tenant.commit(reservation, 7, idempotency_key=key)
+        if operation == "release":
+            return tenant.release(reservation, idempotency_key=key)
+        return tenant.extend(reservation, 1000, idempotency_key=key)
+
+    first = call()
+    assert first.status_code in (200, 201), first.text
+    record = tenant.names.reservation(first.json().get("reservation_id", reservation))
+    if operation == "event":
+        record = tenant.names.event(first.json()["event_id"])
+    if stored is None:
+        running.redis.hdel(record, field)
+    else:
+        running.redis.hset(record, field, stored)
+    before = tenant.amounts()
+    again = call()
+    assert error_of(again) == DAMAGED
+    assert "damaged" in again.json()["message"]
+    assert tenant.amounts() == before
+
+
+@pytest.mark.parametrize("field", ["max_extensions", "extension_count"])
+@pytest.mark.parametrize("stored", ["x", "-1", "9" * 17, "1e1"])
+def test_a_count_of_extensions_that_cannot_be_read(
+    running: Running, tenant: Tenant, field: str, stored: str
+) -> None:
+    reservation = tenant.reserved(10)
+    running.redis.hset(tenant.names.reservation(reservation), field, stored)
+    assert error_of(tenant.extend(reservation, 1000)) == DAMAGED
 
 
 @pytest.mark.parametrize("stored", ["1e2", "0x10", "5.0", " 5", "-3", "9" * 20, "nan", ""])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -99,8 +99,18 @@ def balance(
 
 
 def balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
-    """The balances in a script's snapshot (see lua/lib/budgets.lua)."""
-    result = []
+    """The balances in a script's snapshot (see lua/lib/budgets.lua).
+
+    Raises:
+        StoreCorrupt: it cannot be read.
+    """
+    try:
+        return list(_rows(snapshot, scopes, unit))
+    except (AttributeError, IndexError, ValueError):
+        raise StoreCorrupt("the balances of a first answer cannot be read") from None
+
+
+def _rows(snapshot: bytes, scopes: Sequence[str], unit: str) -> Iterator[Body]:
     for row in snapshot.decode().split(";") if snapshot else ():
         place, _, amounts = row.partition(":")
         fields = amounts.split(",")
@@ -110,26 +120,23 @@ def balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
             debt = limit = over = "0"
         else:
             remaining, reserved, spent, allocated, debt, limit, over = fields
-        result.append(
-            balance(
-                scope,
-                unit,
-                remaining=remaining,
-                reserved=reserved,
-                spent=spent,
-                allocated=allocated,
-                debt=debt,
-                overdraft_limit=limit,
-                over=over == "1",
-            )
+        yield balance(
+            scope,
+            unit,
+            remaining=remaining,
+            reserved=reserved,
+            spent=spent,
+            allocated=allocated,
+            debt=debt,
+            overdraft_limit=limit,
+            over=over == "1",
         )
-    return result
 
 
 def reservation_body(
     reservation_id: str,
     unit: str,
-    held: str | bytes,
+    held: str | int,
     *,
     expires_at_ms: int,
     remaining_ttl_ms: int,

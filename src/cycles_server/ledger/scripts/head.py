@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple, TypeVar
 
+from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.link import Reply
+
+_Answer = TypeVar("_Answer")
 
 
 class HeadKeys(NamedTuple):
@@ -38,6 +43,22 @@ class Refused(NamedTuple):
 
 class NoBudget(NamedTuple):
     """No scope has a budget in the asked unit."""
+
+
+def of_records(read: Callable[[Reply], _Answer]) -> Callable[[Reply], _Answer]:
+    """For answers that tell what a record keeps: one that cannot be read is a damaged record.
+
+    The decorated function raises StoreCorrupt then.
+    """
+
+    @wraps(read)
+    def reading(answer: Reply) -> _Answer:
+        try:
+            return read(answer)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise StoreCorrupt("a first answer cannot be read from its record") from error
+
+    return reading
 
 
 NO_BUDGET = b"NO_BUDGET"
