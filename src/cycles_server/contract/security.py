@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-_ATTEMPTS = 4
+_ATTEMPTS = 10
+"""A caller's records may change while they are looked at, say because its last use is noted."""
 
 
 class Authenticator(Protocol):

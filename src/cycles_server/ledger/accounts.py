@@ -26,6 +26,11 @@ class Account:
     policy: TenantPolicy
 
     @property
+    def is_callers(self) -> bool:
+        """Whether a key of the tenant itself acts, and not somebody on its behalf."""
+        return self.key_record != b""
+
+    @property
     def keys(self) -> HeadKeys:
         return HeadKeys(key_record=self.key, tenant_record=self.names.record)
 

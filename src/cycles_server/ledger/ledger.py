@@ -29,9 +29,12 @@ from cycles_server.ledger.scripts import commit, debit, evaluate, extend, releas
 from cycles_server.ledger.scripts.head import NoBudget, is_stale, refused_in
 from cycles_server.refusal import Refusal
 from cycles_server.scopes import UNITS, Scopes, counts_for
+from cycles_server.store.errors import StoreUnavailable
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.link import Argument, Reply
 from cycles_server.store.store import Store
+
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ class Ledger:
     """Asks the scripts. Every method raises, when awaited:
 
     - ``Refusal`` for a refusal, with the contract's code,
-    - ``StaleCredential`` when the caller's records have changed (nothing was done),
+    - ``StaleCredential`` when the records of the caller's key have changed (nothing was done):
+      who authenticated the caller does so again, and repeats. A call on an account that is not
+      the caller's own reads the tenant's record again by itself,
     - ``StoreError`` when the store failed.
 
     Args:
@@ -371,14 +376,20 @@ class Ledger:
         reservation_id: str = "",
     ) -> Reply:
         account = call.account
-        answer = await self._store.call(
-            account.names.tenant,
-            script,
-            [*account.keys, *keys, *more_keys],
-            [*account.arguments, *arguments, *more_arguments],
-        )
-        if is_stale(answer):
-            raise StaleCredential
+        for _ in range(_ATTEMPTS):
+            answer = await self._store.call(
+                account.names.tenant,
+                script,
+                [*account.keys, *keys, *more_keys],
+                [*account.arguments, *arguments, *more_arguments],
+            )
+            if not is_stale(answer):
+                break
+            if account.is_callers:
+                raise StaleCredential
+            account = await self._accounts.for_operator(account.names.tenant)
+        else:
+            raise StoreUnavailable("the tenant's record changes faster than it can be read")
         call.confirmation.done = True
         refused = refused_in(answer)
         if refused is None:
