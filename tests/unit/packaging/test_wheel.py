@@ -1,6 +1,6 @@
 """What is handed out: a wheel with every file of the sources and no other, which runs anywhere.
 
-Everything is built from a copy: building leaves traces.
+Everything is built from a copy: building leaves traces. One test starts the server that is installed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from support.server import CyclesServer
 
 from cycles_server import __version__
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLACES = {
     "src/cycles_server": "cycles_server",
     "handlers": "cycles_server/handlers",
