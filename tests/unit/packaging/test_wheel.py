@@ -1,6 +1,6 @@
 """What is handed out: a wheel with every file of the sources and no other, which runs anywhere.
 
-Everything is built from a copy: building leaves traces. One test starts the server that is installed.
+Everything is built from a copy: building leaves traces. One test starts what is installed.
 """
 
 from __future__ import annotations
