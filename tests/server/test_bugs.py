@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import Running
 from faults.catalogue import Change, Edit, build_copy
 from support.redis import RedisServer
+from support.running import Running
 from support.server import CyclesServer
 from support.tenants import Tenant, error_of
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Running
+from support.running import Running
 from support.server import CyclesServer
 from support.tenants import UNIT, Tenant, error_of, new_key
 

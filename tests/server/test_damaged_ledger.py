@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from conftest import Running
+from support.running import Running
 from support.tenants import Tenant, error_of, new_key
 
 DAMAGED = (500, "INTERNAL_ERROR")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from conftest import Running, StartServer
 from support.edges import (
     ERROR,
     HEX32,
@@ -18,6 +17,7 @@ from support.edges import (
     prepare_all,
     send_bytes,
 )
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 from support.tenants import Tenant, new_key
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Running, StartServer
 from support.edges import (
     ANSWER_SECONDS,
     check_error,
     post_bytes,
     send_bytes,
 )
+from support.running import Running, StartServer
 from support.tenants import Tenant, error_of, new_key
 
 INVALID = (400, "INVALID_REQUEST")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from conftest import StartServer
 from support.agents import Crew
+from support.running import StartServer
 from support.stores import Functions
 from support.tenants import UNIT
 

@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from conftest import Running
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support.redis import RedisServer
+from support.running import Running
 from support.server import CyclesServer
 
 from cycles_server import __version__
