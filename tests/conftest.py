@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from redis import Redis
 from redis.exceptions import RedisError
 from support.keyspace import KEPT_AUDIT, WatchedRedis, every_key, lasting
 from support.redis import RedisServer
+from support.running import Running, StartServer
 from support.server import CyclesServer
 from support.tenants import Tenant
-
-
-@dataclass
-class Running:
-    """A running server and its store."""
-
-    server: CyclesServer
-    store: RedisServer
-
-    @property
-    def url(self) -> str:
-        return self.server.url
-
-    @property
-    def redis(self) -> Redis[Any]:  # type: ignore[type-arg]
-        return self.store.client
-
-    def tenant(self, **fields: Any) -> Tenant:
-        """A new tenant with a key; without fields it has no record, and so no restriction."""
-        tenant = Tenant(self.redis, self.url)
-        if fields:
-            tenant.record(**fields)
-        return tenant
 
 
 @pytest.fixture(scope="session")
@@ -97,9 +72,6 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-StartServer = Callable[..., Running]
 
 
 def _starting(folder: Path, name: str) -> Iterator[StartServer]:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 RUNTIME = "runtime"
 ADMIN = "admin"
-PLANES = (RUNTIME, ADMIN)
 URL_OPTIONS = {RUNTIME: "--url", ADMIN: "--admin-url"}
 SPEC_OPTIONS = {RUNTIME: "--spec", ADMIN: "--admin-spec"}
 
@@ -18,6 +17,11 @@ class OperationRef(NamedTuple):
 
     plane: str
     operation_id: str
+
+    @property
+    def name(self) -> str:
+        """What a report calls it: ``operationId`` for the runtime, else ``plane.operationId``."""
+        return self.operation_id if self.plane == RUNTIME else ".".join(self)
 
 
 def operations_of_runtime(ids: Iterable[str]) -> frozenset[OperationRef]:

@@ -86,13 +86,23 @@ class CaseResult:
         return self.verdict in ("passed", "failed")
 
 
-@dataclass
-class RunResult:
-    """A whole run. ``results`` are in the order of the case files."""
+@dataclass(frozen=True)
+class PlaneResult:
+    """Where a plane was, and what its answers were held against."""
 
     target: str
     contract: str
     """Title and version of the contract, e.g. ``Cycles runtime API 0.1.25.16``."""
+    contract_sha256: str
+
+
+@dataclass
+class RunResult:
+    """A whole run. ``results`` are in the order of the case files; ``target`` and ``contract`` are
+    the runtime plane's."""
+
+    target: str
+    contract: str
     contract_sha256: str
     kit_version: str
     level: Level
@@ -104,7 +114,10 @@ class RunResult:
     seconds: float
     results: list[CaseResult] = field(default_factory=list)
     not_offered: dict[str, str] = field(default_factory=dict)
-    """Optional operations that the server does not offer: operationId and what it answered."""
+    """Optional operations that the server does not offer, and what it answered; an operation of
+    another plane than the runtime is named ``plane.operationId``."""
+    planes: dict[str, PlaneResult] = field(default_factory=dict)
+    """Each plane by name, the runtime too; empty for a run over the runtime alone."""
 
     def at(self, level: Level) -> list[CaseResult]:
         return [result for result in self.results if result.level == level]

@@ -18,7 +18,14 @@ from cycles_conformance.execution.steps import run_steps
 from cycles_conformance.failures import KitFailed, UnusableAnswer, described
 from cycles_conformance.planes import URL_OPTIONS, OperationRef
 from cycles_conformance.provisioners import Given, ProvisioningError
-from cycles_conformance.results import CaseResult, KitFailure, Level, Problem, RunResult
+from cycles_conformance.results import (
+    CaseResult,
+    KitFailure,
+    Level,
+    PlaneResult,
+    Problem,
+    RunResult,
+)
 from cycles_conformance.target import LAST_FEATURE, Target
 
 
@@ -69,7 +76,8 @@ def run(
         provisioning=target.provisioner.name,
         started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=0.0,
-        not_offered={ref.operation_id: why for ref, why in target.not_offered.items()},
+        not_offered={ref.name: why for ref, why in target.not_offered.items()},
+        planes=_planes(target) if len(target.planes) > 1 else {},
     )
     stopped = threading.Event()
 
@@ -139,6 +147,13 @@ def _run_check(
     return result
 
 
+def _planes(target: Target) -> dict[str, PlaneResult]:
+    return {
+        name: PlaneResult(plane.client.url, plane.contract.title, plane.contract.sha256)
+        for name, plane in target.planes.items()
+    }
+
+
 def _kit_failure(step: str, error: BaseException) -> KitFailure:
     return KitFailure(step, described(error), "".join(traceback.format_exception(error)))
 
@@ -156,9 +171,9 @@ def _why_not(target: Target, check: Check) -> str:
         return f"no URL of the {plane} plane was given ({URL_OPTIONS[plane]})"
     for ref in sorted(check.operations):
         if ref in target.not_offered:
-            return f"the server does not offer {ref.operation_id}"
+            return f"the server does not offer {ref.name}"
         if ref.operation_id not in target.planes[ref.plane].contract.operations:
-            return f"the contract has no operation {ref.operation_id}"
+            return f"the contract has no operation {ref.name}"
     return target.provisioner.lacks(check.given) or ""
 
 

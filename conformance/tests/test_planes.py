@@ -3,6 +3,7 @@ operation ``getBalances``."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,26 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cycles_conformance import runner
+from cycles_conformance.casefiles.loading import load
 from cycles_conformance.casefiles.templates import templates
 from cycles_conformance.cli import main
-from fake_cycles import FakeServer, Reply, Request, balances, case_file, granted, reply, serving
+from cycles_conformance.client import Client
+from cycles_conformance.contract import Contract
+from cycles_conformance.planes import OperationRef
+from cycles_conformance.target import Plane, Target
+from fake_cycles import (
+    FakeProvisioner,
+    FakeServer,
+    Quiet,
+    Reply,
+    Request,
+    balances,
+    case_file,
+    granted,
+    reply,
+    serving,
+)
 
 SPEC = """
 openapi: 3.1.0
@@ -136,6 +154,47 @@ def test_each_answer_is_held_against_its_planes_contract(run: Run) -> None:
     result, _, _ = run(rows=[1])
     assert result.exit_code == 1
     assert "contract: body /ledgers/0: 1 is not of type 'string'" in result.output
+
+
+def test_a_report_tells_of_each_plane(run: Run, tmp_path: Path) -> None:
+    paths = [tmp_path / f"report.{kind}" for kind in ("json", "html", "xml")]
+    result, one, other = run(*(option for path in paths for option in ("--report", path)))
+    told = json.loads(paths[0].read_text())
+    assert (told["target"], told["contract"]) == (one.url, Contract.load().title)
+    assert told["planes"]["admin"] == {
+        "target": other.url,
+        "contract": "Small admin 1",
+        "contract_sha256": hashlib.sha256(SPEC.encode()).hexdigest(),
+    }
+    assert told["planes"]["runtime"]["target"] == one.url
+    for text in (result.output, paths[1].read_text(), paths[2].read_text()):
+        assert other.url in text
+        assert "Small admin 1" in text
+
+
+def test_a_report_over_the_runtime_alone_stays_as_it_was(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    run("--report", path, with_url=False)
+    told = json.loads(path.read_text())
+    assert told["contract"] == Contract.load().title
+    assert "planes" not in told
+
+
+def test_operations_of_one_name_are_kept_apart(tmp_path: Path, spec: Path) -> None:
+    why = {
+        OperationRef("admin", "getBalances"): "405",
+        OperationRef("runtime", "getBalances"): "404",
+    }
+    contracts = {"runtime": Contract.load(), "admin": Contract.load(spec, "admin")}
+    planes = {name: Plane(Client("http://127.0.0.1:1"), one) for name, one in contracts.items()}
+    target = Target(planes=planes, provisioner=FakeProvisioner(), not_offered=why)
+    steps = "- {do: admin-balances, as: admin}"
+    checks = load(cases(tmp_path / "cases", steps), contracts).cases
+    outcome = runner.run(target, checks, runner.execute_case, Quiet(), level="MUST", seed=1, jobs=1)
+    target.close()
+    assert outcome.not_offered == {"admin.getBalances": "405", "getBalances": "404"}
+    [result] = outcome.results
+    assert result.reason == "the server does not offer admin.getBalances"
 
 
 def test_a_plane_without_a_url_is_left_out(run: Run) -> None:

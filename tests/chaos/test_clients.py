@@ -8,8 +8,8 @@ import resource
 from typing import Any
 
 import pytest
-from conftest import Running, StartServer
 from support.agents import Crew, check_books
+from support.running import Running, StartServer
 from support.tenants import Tenant
 from support.wire import ANSWER_SECONDS, Answer, Wire, call_once, request_bytes
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Running, StartServer
 from hostile.half import reserve
 from hostile.siege import KINDS, Siege
 from hostile.stranger import LIVENESS, Reply, Stranger, Target
 from support.agents import Agent, Request, check_books
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 from support.tenants import Tenant
 from support.wire import ANSWER_SECONDS, Answer, Wire, call_once, eventually

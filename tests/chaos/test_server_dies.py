@@ -7,8 +7,8 @@ import json
 import subprocess
 import sys
 
-from conftest import StartServer
 from support.agents import Crew
+from support.running import StartServer
 
 
 def test_agents_work_through_deaths_of_the_server(start: StartServer) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import signal
 
 import pytest
-from conftest import Running, StartServer
 from support.agents import Crew, check_books
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 from support.tenants import Tenant
 from support.wire import Answer, Wire, eventually, request_bytes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import Running, StartServer
 from support.agents import Crew, check_books
 from support.metrics import metric
+from support.running import Running, StartServer
 from support.tenants import Tenant
 from support.wire import eventually
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Running, StartServer
 from support.agents import Crew, check_books
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 from support.tenants import Tenant, new_key
 from support.wire import Answer, Wire, call_once, eventually

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Running
 from support.agents import Crew, check_books
 from support.metrics import metric
 from support.proxy import Proxy
 from support.redis import RedisServer
+from support.running import Running
 from support.server import CyclesServer, free_port
 from support.wire import eventually
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Running, StartServer
 from support.agents import check_books
 from support.redis import RedisServer
+from support.running import Running, StartServer
 from support.server import free_port
 from support.tenants import Tenant, new_key
 from support.wire import eventually

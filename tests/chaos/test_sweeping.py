@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Running, StartServer
 from support.agents import check_books
 from support.metrics import metric
 from support.reading import put_reservation
+from support.running import Running, StartServer
 from support.server import CyclesServer
 from support.tenants import Tenant
 from support.wire import Wire, eventually

@@ -9,9 +9,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import Running, StartServer
 from support.agents import Crew
 from support.metrics import metric
+from support.running import Running, StartServer
 from support.tenants import Tenant
 from support.wire import eventually
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Running, StartServer
 from redis import Redis
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 
 EXAMPLES = os.environ.get("CYCLES_FUZZ_EXAMPLES", "25")

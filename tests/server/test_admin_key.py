@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Running, StartServer
 from support.edges import BY_OPERATOR, OPERATIONS, check_error, prepare, prepare_all, send_bytes
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 from support.tenants import Tenant, new_key
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
-from conftest import Running
+from support.running import Running
 from support.tenants import Tenant
 
 from cycles_server.planes.application import create_app

@@ -13,8 +13,8 @@ from typing import Any
 import bcrypt
 import httpx
 import pytest
-from conftest import Running
 from support.edges import OPERATIONS, check_error, prepare, prepare_all, send_bytes, warm_up
+from support.running import Running
 from support.tenants import Tenant, error_of
 
 from cycles_server.auth import apikeys

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Running
 from support.edges import MUTATIONS, OPERATIONS, READS, check_error, prepare, prepare_all, warm_up
+from support.running import Running
 from support.tenants import Tenant, error_of, new_key
 
 PERMISSIONS = {

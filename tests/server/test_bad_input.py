@@ -140,6 +140,7 @@ def refuse(tenant: Tenant, request: Prepared, place: str, literal: str) -> str:
 
 @pytest.mark.parametrize("operation", POSTS)
 def test_a_member_given_twice(tenant: Tenant, operation: str) -> None:
+    """The contract lets a server take it; this one refuses it, at any depth."""
     request = prepare(tenant, operation)
     good = json.dumps(request.body)
     key = json.dumps(request.body["idempotency_key"]) if request.body else ""
@@ -156,7 +157,8 @@ def test_a_member_given_twice(tenant: Tenant, operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", POSTS)
-def test_missing_unknown_and_null_members(tenant: Tenant, operation: str) -> None:
+def test_a_missing_unknown_or_null_member_is_named(tenant: Tenant, operation: str) -> None:
+    """That it is refused is the kit's to check (``bodies.yaml``); here, what the client is told."""
     request = prepare(tenant, operation)
     assert request.body is not None
     for member in request.body:
@@ -173,7 +175,6 @@ def test_missing_unknown_and_null_members(tenant: Tenant, operation: str) -> Non
             assert "surplus" in refuse(tenant, request, f"{member}.surplus", "1")
             for inner in request.body[member]:
                 assert inner in refuse(tenant, request, f"{member}.{inner}", "null")
-    assert request.send(tenant.http).is_success
 
 
 # -- numbers -------------------------------------------------------------------------------------

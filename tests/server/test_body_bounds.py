@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from conftest import StartServer
 from support.edges import check_error, post_bytes, prepare, with_member
+from support.running import StartServer
 from support.tenants import Tenant, new_key
 
 INVALID = (400, "INVALID_REQUEST")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Running
 from support.agents import Crew, check_books
 from support.metrics import metric
 from support.redis import RedisServer
+from support.running import Running
 from support.server import ADMIN_KEY, CyclesServer, free_port
 from support.tenants import Tenant, error_of, new_key
 from support.wire import eventually

@@ -1,4 +1,8 @@
-"""Many clients at once on one budget, over two servers of one store: no unit is spent twice."""
+"""Many clients at once on one budget, over two servers of one store: no unit is spent twice.
+
+The kit has such crowds at one server (``concurrency.yaml``). Here every crowd is split between two
+processes, so that nothing can hold because one of them does its work in turn or remembers it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Running
+from support.running import Running
 from support.server import CyclesServer
 from support.tenants import UNIT, Tenant, error_of, new_key
 

@@ -7,7 +7,7 @@ import uuid
 
 import httpx
 import pytest
-from conftest import Running
+from support.running import Running
 from support.tenants import Tenant, error_of, new_key
 
 DAMAGED = (500, "INTERNAL_ERROR")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import yaml
-from conftest import Running
+from support.running import Running
 from support.server import ADMIN_KEY
 
 from cycles_server.contract.document import load_contract

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Running, StartServer
 from support.reference import Exchange, ReferenceTenant, new_tenant
+from support.running import Running, StartServer
 from support.tenants import UNIT, error_of, new_key
 
 Json = dict[str, Any]

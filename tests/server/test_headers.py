@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from conftest import Running, StartServer
 from support.edges import (
     ERROR,
     HEX32,
@@ -18,6 +17,7 @@ from support.edges import (
     prepare_all,
     send_bytes,
 )
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 from support.tenants import Tenant, new_key
 
@@ -170,19 +170,15 @@ def test_authenticated_answers_name_the_tenant(running: Running, tenant: Tenant)
 
 
 @pytest.mark.parametrize("operation", (*MUTATIONS, "decide"))
-def test_the_idempotency_key_in_a_header(tenant: Tenant, operation: str) -> None:
+def test_another_idempotency_key_in_the_header(tenant: Tenant, operation: str) -> None:
+    """An invalid request here, where the contract would also allow a mismatch. What an equal or an
+    only key in the header means is the kit's to check (``headers.yaml``, ``bodies.yaml``)."""
     request = prepare(tenant, operation)
     assert request.body is not None
     key = str(request.body["idempotency_key"])
     for header in ("another", "x" * 256, "x" * 257, "", f"{key}, {key}", "\u00fc"):
         answer = request.send(tenant.http, X_Idempotency_Key=header.encode())
         assert "X-Idempotency-Key" in check_error(answer, 400, "INVALID_REQUEST")["message"]
-    without = {name: value for name, value in request.body.items() if name != "idempotency_key"}
-    answer = tenant.http.post(request.path, json=without, headers={"X-Idempotency-Key": key})
-    check_error(answer, 400, "INVALID_REQUEST")
-    first = request.send(tenant.http, X_Idempotency_Key=key)
-    assert first.is_success
-    assert request.send(tenant.http).is_success
 
 
 def test_a_key_outside_ascii_in_a_header(tenant: Tenant) -> None:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import Running, StartServer
 from support.reading import DAY_MS, SORT_KEYS, T0, CommandCount, Lists, instant
+from support.running import Running, StartServer
 
 PAGE_BYTES = 20_000
 

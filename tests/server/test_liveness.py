@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from conftest import Running
+from support.running import Running
 
 PATH = "/actuator/health/liveness"
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import Running, StartServer
 from support.edges import check_error
 from support.reading import T0, put_reservation
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY, CyclesServer
 from support.tenants import Tenant
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Running
+from support.running import Running
 
 
 def test_no_file_stays_open(running: Running) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
-from conftest import Running, StartServer
 from support.reference import Exchange, ReferenceTenant, new_tenant
+from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 from support.tenants import UNIT, error_of, new_key
 from support.wire import eventually

@@ -10,6 +10,8 @@ from cycles_conformance.provisioners import BudgetSpec, Given, KeySpec, TenantSp
 
 UNITS = ("USD_MICROCENTS", "TOKENS", "CREDITS", "RISK_POINTS")
 DEFAULT_UNIT = "TOKENS"
+SCOPE_LEVELS = ("tenant", "workspace", "app", "workflow", "agent", "toolset")
+"""The members of a subject that name its scopes, in the contract's order."""
 DEFAULT_ALLOCATED = 10**9
 SHARED = Given(
     (TenantSpec("tenant"),),

@@ -14,12 +14,12 @@ from typing import Any
 import schemathesis
 from schemathesis import Case, HookContext
 
+from cycles_conformance.casefiles.given import SCOPE_LEVELS
 from cycles_conformance.failures import described
 
 TENANT = os.environ["CYCLES_FUZZ_TENANT"]
 RESERVATIONS = os.environ["CYCLES_FUZZ_RESERVATIONS"].split()
 MISTAKES = os.environ["CYCLES_FUZZ_MISTAKES"]
-LEVELS = ("tenant", "workspace", "app", "workflow", "agent", "toolset")
 WINDOW_BOUNDS = ("from", "to", "expires_from", "expires_to", "finalized_from", "finalized_to")
 MODEST = 1_000_000
 
@@ -67,7 +67,7 @@ def _use_own_tenant(case: Case[Any]) -> None:
     query = case.query
     if query and "tenant" in query:
         query["tenant"] = TENANT
-    elif case.operation.path == "/v1/balances" and not set(query or ()) & set(LEVELS):
+    elif case.operation.path == "/v1/balances" and not set(query or ()) & set(SCOPE_LEVELS):
         case.query = {**(query or {}), "tenant": TENANT}
 
 
@@ -77,7 +77,7 @@ def _make_valid(case: Case[Any]) -> None:
         return
     subject = body.get("subject")
     if isinstance(subject, dict):
-        for level in LEVELS:
+        for level in SCOPE_LEVELS:
             value = subject.get(level)
             if isinstance(value, str):
                 subject[level] = _UNSAFE.sub("-", value) or "x"

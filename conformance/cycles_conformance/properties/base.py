@@ -12,7 +12,7 @@ from typing import Any
 
 from cycles_conformance.assertions.ledger import amount, invariant
 from cycles_conformance.casefiles.case import Case
-from cycles_conformance.casefiles.given import DEFAULT_UNIT
+from cycles_conformance.casefiles.given import DEFAULT_UNIT, SCOPE_LEVELS
 from cycles_conformance.client import Answer
 from cycles_conformance.execution.balances import read_balances
 from cycles_conformance.execution.context import CaseContext
@@ -134,10 +134,9 @@ class Books:
                 self.used[scope] += charged
 
     def scopes(self, subject: Mapping[str, str]) -> list[str]:
-        """The budgeted scopes of a subject, in the contract's order of levels."""
-        order = ("workspace", "app", "workflow", "agent", "toolset")
+        """The budgeted scopes of a subject below its tenant, in the contract's order of levels."""
         path, paths = "", [""]
-        for level in order:
+        for level in SCOPE_LEVELS[1:]:
             if level in subject:
                 path += ("/" if path else "") + f"{level}:{subject[level]}"
                 paths.append(path)

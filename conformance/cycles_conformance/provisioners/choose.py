@@ -19,14 +19,12 @@ def provisioner_for(
     command: str | Sequence[str] | None = None,
     fixtures: str | Path | None = None,
     timeout: float = 10.0,
-    command_timeout: float = 30.0,
 ) -> Provisioner:
     """The provisioner for the one way that is given; an empty text counts as not given.
 
     ``admin_url`` and ``admin_key`` have other uses in a run: the URL chooses only where no other
-    way is given, the key nothing by itself. ``timeout`` (seconds) is for the admin API,
-    ``command_timeout`` for each action of a command. Raises ProvisioningError unless exactly one
-    way is given, and what the provisioner raises.
+    way is given, the key nothing by itself. ``timeout`` (seconds) is for the admin API. Raises
+    ProvisioningError unless exactly one way is given, and what the provisioner raises.
     """
     values = (admin_url, redis_url, command, fixtures)
     given = [way for way, value in zip(WAYS, values, strict=True) if value]
@@ -51,7 +49,7 @@ def provisioner_for(
     if command:
         from cycles_conformance.provisioners.command import CommandProvisioner
 
-        return CommandProvisioner(command, command_timeout)
+        return CommandProvisioner(command)
     from cycles_conformance.provisioners.fixtures import FixturesProvisioner
 
     assert fixtures is not None

@@ -141,6 +141,8 @@ def summary(run: RunResult, console: Console, *, verbose: bool = False) -> None:
         f"provisioned by {run.provisioning}, {duration(run.seconds)}"
     )
     _say(console, (about, "dim"))
+    for name, plane in run.planes.items():
+        _say(console, (f"{name} plane: {plane.target}, {plane.contract}", "dim"))
     _say(console)
     if run.results:
         console.print(_areas(run, console))

@@ -7,6 +7,9 @@ Everything that the run holds, with secrets masked and nothing cut::
       "target": "http://127.0.0.1:7878",
       "contract": "Cycles runtime API 0.1.25.16",
       "contract_sha256": "…",
+      "planes": {                         # only where there was more than the runtime
+        "admin": {"target": "http://127.0.0.1:7979", "contract": "…", "contract_sha256": "…"}
+      },
       "kit_version": "1.0.0",
       "level": "SHOULD",                  # the level that was asked for
       "seed": 7,
@@ -30,7 +33,7 @@ Everything that the run holds, with secrets masked and nothing cut::
       },
       "readings": {"any debt blocks new work": ["debt-blocks-reserve"]},
       "not_run": {"no admin key was given": ["admin-lists-for-tenant"]},
-      "not_offered": {"getEvidence": "404"},
+      "not_offered": {"getEvidence": "404"},   # plane.operationId beside the runtime
       "results": [
         {
           "case": "commit-charges-actual", "area": "commit", "level": "MUST",
@@ -82,6 +85,11 @@ def render(run: RunResult) -> bytes:
         "target": run.target,
         "contract": run.contract,
         "contract_sha256": run.contract_sha256,
+        **(
+            {"planes": {name: asdict(one) for name, one in run.planes.items()}}
+            if run.planes
+            else {}
+        ),
         "kit_version": run.kit_version,
         "level": run.level,
         "seed": run.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
@@ -39,10 +40,16 @@ def render(run: RunResult) -> bytes:
 
 
 def _properties(run: RunResult) -> dict[str, str]:
+    planes = {
+        f"{name}.{member}": value
+        for name, plane in run.planes.items()
+        for member, value in asdict(plane).items()
+    }
     return {
         "target": run.target,
         "contract": run.contract,
         "contract_sha256": run.contract_sha256,
+        **planes,
         "kit_version": run.kit_version,
         "level": run.level,
         "seed": str(run.seed),

@@ -34,6 +34,9 @@ def masked(run: RunResult) -> RunResult:
         target=_url(run.target),
         results=[masked_case(case) for case in run.results],
         not_offered={name: everywhere(answer) for name, answer in run.not_offered.items()},
+        planes={
+            name: replace(plane, target=_url(plane.target)) for name, plane in run.planes.items()
+        },
     )
 
 

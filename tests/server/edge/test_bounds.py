@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from conftest import Running, StartServer
+from support.running import Running, StartServer
 from support.stream import LAST, statuses, talk
 from support.tenants import Tenant
 from support.wire import Answer, Wire

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Running, StartServer
 from support.redis import RedisServer
+from support.running import Running, StartServer
 from support.server import CyclesServer
 from support.stream import talk
 from support.tenants import Tenant

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from conftest import Running
+from support.running import Running
 from support.server import ADMIN_KEY
 from support.stream import LAST, statuses, talk, talk_in_two
 from support.tenants import Tenant

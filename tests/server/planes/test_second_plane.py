@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Running
+from support.running import Running
 from support.server import ADMIN_KEY, CyclesServer
 from support.tenants import Tenant
 

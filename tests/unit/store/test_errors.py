@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Running
-from faults.catalogue import Change, Edit, build_copy
 from support.redis import RedisServer
-from support.server import CyclesServer
-from support.tenants import Tenant, error_of
 
 from cycles_server.store import store as store_module
 from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault, StoreRefused
@@ -124,32 +120,3 @@ def test_what_a_script_may_not_do_and_what_nobody_may(
         assert refused.code == "OOM"
     finally:
         redis.stop()
-
-
-@pytest.fixture(scope="module")
-def buggy(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server whose reserve stumbles before it writes."""
-    place = "-- 2. May it be held?"
-    bug = Edit("lua/reserve.lua", place, f"{place}\nlocal nothing = nil\nnothing.at_all()")
-    change = Change("bug", "ledger", "reserve has a bug", "createReservation", (bug,))
-    folder = tmp_path_factory.mktemp("buggy")
-    copy = build_copy(folder / "copy", change)
-    server = CyclesServer(store.url, folder / "log", folder=copy)
-    yield Running(server, store)
-    server.stop()
-
-
-def test_a_bug_of_the_server_is_answered_and_logged_as_one(buggy: Running) -> None:
-    tenant = Tenant(buggy.redis, buggy.url)
-    tenant.budget()
-    answer = tenant.reserve()
-    assert error_of(answer) == (500, "INTERNAL_ERROR")
-    assert answer.json()["message"].startswith("The server failed")
-    assert "retry-after" not in answer.headers
-    log = buggy.server.log.read_text()
-    (line,) = [line for line in log.splitlines() if answer.json()["request_id"] in line]
-    assert "attempt to index" in line
-    assert "record" not in line
-    # A key that was revoked meanwhile learns nothing of it.
-    tenant.write_key(status="REVOKED")
-    assert error_of(tenant.reserve()) == (401, "UNAUTHORIZED")

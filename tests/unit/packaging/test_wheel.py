@@ -1,6 +1,6 @@
 """What is handed out: a wheel with every file of the sources and no other, which runs anywhere.
 
-Everything is built from a copy: building leaves traces.
+Everything is built from a copy: building leaves traces. One test starts what is installed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from conftest import Running
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support.redis import RedisServer
+from support.running import Running
 from support.server import CyclesServer
 
 from cycles_server import __version__
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLACES = {
     "src/cycles_server": "cycles_server",
     "handlers": "cycles_server/handlers",

@@ -21,7 +21,7 @@ import yaml
 from cycles_server.cli import main
 from cycles_server.settings.runtime import RuntimeSettings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ("compose.yaml", "compose.prod.yaml")
 SECRETS = ("REDIS_PASSWORD", "ADMIN_API_KEY")
 

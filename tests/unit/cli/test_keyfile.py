@@ -1,0 +1,22 @@
+"""An API key that the command line keeps in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis import Redis
+from support.stores import Functions
+
+from cycles_server.cli.keyfile import kept_key
+
+
+def test_a_kept_key(client: Redis, do: Functions, tmp_path: Path) -> None:
+    path = tmp_path / "acme.key"
+    secret, new = do(kept_key, "acme", path)
+    assert new
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert do(kept_key, "acme", path) == (secret, False)
+    client.flushall()  # another store: the kept key is not one of its keys
+    other, new = do(kept_key, "acme", path)
+    assert new
+    assert path.read_text().strip() == other != secret
