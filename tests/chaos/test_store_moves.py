@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +27,16 @@ SLOW_LOADING = ("--key-load-delay", "1000", "--loading-process-events-interval-b
 """A millisecond for each record, as if the file had many gigabytes, and answers in between."""
 
 
+OWN_KEYS = {"ballast:.+": "what makes loading slow", "asked": "what a test asks for by itself"}
+
+
 class Node(RedisServer):
     """A store that another one can reach."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
         super().__init__(folder, *options, "--repl-diskless-sync-delay", "0", port=self.port)
+        self.may_stay = OWN_KEYS
 
     @property
     def role(self) -> str:
@@ -77,9 +82,10 @@ class Pair:
 def nodes(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
     old, new = Node(tmp_path / "old"), Node(tmp_path / "new")
     new.follow(old)
-    yield old, new
-    old.stop()
-    new.stop()
+    with ExitStack() as stack:
+        stack.callback(new.stop)
+        stack.callback(old.stop)
+        yield old, new
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def _running(folder: Path, change: Change | None) -> Iterator[tuple[CyclesServer
         finally:
             server.kill()
     finally:
-        store.stop()
+        store.stop(look=False)  # what a fault leaves behind is not its verdict
 
 
 def _judge_by_kit(

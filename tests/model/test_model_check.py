@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from support import governance as acts
 from support import requests as some
 from support.clients import Clients, check_answer, expect
-from support.clock import Clock, ClockedServer, sweep
+from support.clock import CLOCK, Clock, ClockedServer, sweep
 from support.mirror import UNREADABLE, Mirror
 from support.redis import RedisServer
 from support.requests import INT64_MAX, TENANTS, UNITS, Call, Json
@@ -70,6 +70,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("model")
     store = RedisServer(folder / "redis", fsync="no")
+    store.may_stay = {CLOCK: "the clock that the server goes by"}
     server = ClockedServer(store.url, folder / "log", CYCLES_EXPIRY_INTERVAL_MS="3600000")
     own = {name: Client(store.client, server.url, name=name) for name in TENANTS}
     secrets = {name: [client.secret, client.new_key()] for name, client in own.items()}

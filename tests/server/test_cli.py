@@ -17,30 +17,30 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from redis import Redis
-from support.redis import RedisServer
+from support.redis import RedisServer, told_of
 from support.server import free_port
 
 from cycles_server.cli import main
-from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
+from cycles_server.embedded.store import EmbeddedRedis
 from cycles_server.store.store import Store
 
 FREE_OF_REDIS = {"REDIS_URL": None, "REDIS_HOST": None}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    try:
-        with EmbeddedRedis(tmp_path_factory.mktemp("data"), fsync="everysec") as store:
-            yield store.url
-    except EmbeddedError as error:
-        pytest.skip(str(error))
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    redis = RedisServer(tmp_path_factory.mktemp("redis"), fsync="no")
+    yield redis
+    redis.stop()
 
 
 @pytest.fixture
-def url(server: str) -> str:
-    with Redis.from_url(server) as client:
-        client.flushall()
-    return server
+def url(own_store: RedisServer) -> Iterator[str]:
+    """Of an empty store."""
+    own_store.client.flushall()
+    yield own_store.url
+    left = own_store.lasting()
+    assert not left, told_of(left)
 
 
 def run(*arguments: str, **environ: str | None) -> Result:

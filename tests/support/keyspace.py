@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from redis import Redis
-
-from support.redis import RedisServer
-from support.wire import ANSWER_SECONDS
 
 STAY = {
     "tenants": "the set of all tenants",
@@ -34,7 +30,6 @@ LIVE = "reservation:res_.+"
 """A reservation stays while it is ACTIVE: its end gives it an expiry."""
 
 _TAG = r"(\{b\d{3}\})?"
-_EVENT = b"__keyevent@0__:new"
 
 
 def lasting(
@@ -71,36 +66,6 @@ def lasting(
 def every_key(redis: Redis[Any]) -> Iterable[bytes]:  # type: ignore[type-arg]
     """The names of all keys of a store."""
     return redis.scan_iter(count=10_000)  # type: ignore[no-any-return]
-
-
-class WatchedRedis(RedisServer):
-    """A store that tells which keys have come into being."""
-
-    def __init__(self, folder: Path, *options: str, fsync: str = "always") -> None:
-        super().__init__(folder, "--notify-keyspace-events", "En", *options, fsync=fsync)
-        self.told: set[str] = set()
-        """What a test was told of already."""
-        self._heard = self.client.pubsub()
-        self._heard.subscribe(_EVENT)
-        self._next()
-
-    def new_keys(self) -> set[bytes]:
-        """Those since the last time."""
-        # What was written before this is heard before its answer.
-        self._heard.ping()
-        names: set[bytes] = set()
-        while (message := self._next())["type"] != "pong":
-            names.add(message["data"])
-        return names
-
-    def stop(self) -> None:
-        self._heard.close()
-        super().stop()
-
-    def _next(self) -> dict[str, Any]:
-        message: dict[str, Any] | None = self._heard.get_message(timeout=ANSWER_SECONDS)
-        assert message is not None, "the store does not tell of new keys"
-        return message
 
 
 def _text(name: bytes) -> str:

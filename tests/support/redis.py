@@ -7,13 +7,18 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from support.keyspace import every_key, lasting
+from support.wire import ANSWER_SECONDS
+
 START_SECONDS = 10
+_EVENT = b"__keyevent@0__:new"
 
 
 def binary() -> str:
@@ -28,7 +33,12 @@ def binary() -> str:
 
 
 class RedisServer:
-    """One store with its append-only file in ``folder``, on a Unix socket."""
+    """One store with its append-only file in ``folder``, on a Unix socket.
+
+    Attributes:
+        may_stay: which keys may stay without an expiry beside those that always may, like
+            ``keyspace.STAY``.
+    """
 
     def __init__(self, folder: Path, *options: str, port: int = 0, fsync: str = "always") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +57,7 @@ class RedisServer:
             "--hash-max-listpack-value", "256",
             *options,
         ]  # fmt: skip
+        self.may_stay: dict[str, str] = {}
         self.client: Redis[Any] = Redis.from_url(self.url)  # type: ignore[type-arg]
         self.start()
 
@@ -76,8 +87,57 @@ class RedisServer:
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        self.client.close()
+    def lasting(self) -> list[str]:
+        """The keys that have no expiry and may not stay; none of a store that does not answer, as
+        a test has killed it, or has taken its own rights away."""
+        with suppress(RedisError, OSError):
+            return lasting(self.client, every_key(self.client), self.may_stay)
+        return []
+
+    def stop(self, *, look: bool = True) -> None:
+        """Stop it, and with ``look`` fail if it held a key that stays for ever and may not."""
         self.resume()
+        left = self.lasting() if look else []
+        self.client.close()
         self.process.terminate()
         self.process.wait()
+        assert not left, told_of(left)
+
+
+class WatchedRedis(RedisServer):
+    """A store that tells which keys have come into being."""
+
+    def __init__(self, folder: Path, *options: str, fsync: str = "always") -> None:
+        super().__init__(folder, "--notify-keyspace-events", "En", *options, fsync=fsync)
+        self.told: set[str] = set()
+        """What a test was told of already."""
+        self._heard = self.client.pubsub()
+        self._heard.subscribe(_EVENT)
+        self._next()
+
+    def new_keys(self) -> set[bytes]:
+        """Those since the last time."""
+        # What was written before this is heard before its answer.
+        self._heard.ping()
+        names: set[bytes] = set()
+        while (message := self._next())["type"] != "pong":
+            names.add(message["data"])
+        return names
+
+    def lasting(self) -> list[str]:
+        return sorted(set(super().lasting()) - self.told)
+
+    def stop(self, *, look: bool = True) -> None:
+        self._heard.close()
+        super().stop(look=look)
+
+    def _next(self) -> dict[str, Any]:
+        message: dict[str, Any] | None = self._heard.get_message(timeout=ANSWER_SECONDS)
+        assert message is not None, "the store does not tell of new keys"
+        return message
+
+
+def told_of(left: list[str]) -> str:
+    """What is wrong with keys that stay, in one line."""
+    shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if left[5:] else "")
+    return f"keys without an expiry that may not stay (support/keyspace.py): {shown}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
-from support.redis import RedisServer
+from support.redis import RedisServer, told_of
 from support.stores import Functions
 
 
@@ -18,9 +18,11 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]
 
 
 @pytest.fixture
-def empty_store(own_store: RedisServer) -> RedisServer:
+def empty_store(own_store: RedisServer) -> Iterator[RedisServer]:
     own_store.client.flushall()
-    return own_store
+    yield own_store
+    left = own_store.lasting()
+    assert not left, told_of(left)
 
 
 @pytest.fixture
