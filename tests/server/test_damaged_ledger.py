@@ -222,3 +222,60 @@ def test_a_sum_beyond_int64_is_refused_whole(tenant: Tenant) -> None:
     assert tenant.event(15, **policy).status_code == 201
     assert tenant.amounts(scope)["remaining"] == -INT64_MAX - 1
     assert tenant.amounts(scope)["debt"] == 15
+
+
+@pytest.mark.parametrize(
+    ("operation", "field", "stored"),
+    [
+        *(
+            ("reserve", field, None)
+            for field in ("lease_ms", "estimate_amount", "estimate_unit", "reserve_balances")
+        ),
+        ("reserve", "created_at", "soon"),
+        ("reserve", "scope_path", None),
+        ("reserve", "caps_json", "{bad"),
+        ("reserve", "reserve_balances", "9:1,2,3,4"),
+        ("commit", "estimate_unit", None),
+        ("commit", "charged_amount", "x"),
+        ("commit", "estimate_amount", None),
+        ("commit", "commit_balances", "1:a,b,c,d"),
+        ("commit", "affected_scopes", "[bad"),
+        ("release", "estimate_unit", None),
+        ("release", "estimate_amount", "x"),
+        ("release", "release_balances", "1:5"),
+        ("extend", "estimate_unit", None),
+        ("extend", "extend:again", None),
+        ("event", "unit", None),
+        ("event", "amount", "x"),
+        ("event", "charged_amount", None),
+        ("event", "event_balances", None),
+    ],
+)
+def test_a_replay_from_a_damaged_record(
+    running: Running, tenant: Tenant, operation: str, field: str, stored: str | None
+) -> None:
+    reservation = tenant.reserved(10, idempotency_key="again")
+    calls = {
+        "reserve": lambda: tenant.reserve(10, idempotency_key="again"),
+        "commit": lambda: tenant.commit(reservation, 7, idempotency_key="again"),
+        "release": lambda: tenant.release(reservation, idempotency_key="again"),
+        "extend": lambda: tenant.extend(reservation, 1000, idempotency_key="again"),
+        "event": lambda: tenant.event(3, idempotency_key="again"),
+    }
+    first = calls[operation]()
+    assert first.is_success
+    record = tenant.names.reservation(reservation)
+    if operation == "event":
+        record = tenant.names.event(first.json()["event_id"])
+    if field == "extend:again":
+        kept = running.redis.hget(record, field).decode().rsplit(" ", 1)[0]
+        running.redis.hset(record, field, f"{kept} 1:5")
+    elif stored is None:
+        running.redis.hdel(record, field)
+    else:
+        running.redis.hset(record, field, stored)
+    before = tenant.amounts(), running.redis.hgetall(record)
+    refused = calls[operation]()
+    assert error_of(refused) == DAMAGED
+    assert "damaged" in refused.json()["message"]
+    assert (tenant.amounts(), running.redis.hgetall(record)) == before

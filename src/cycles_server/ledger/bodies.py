@@ -63,7 +63,7 @@ def stored_object(text: bytes, what: str) -> Body:
     return value
 
 
-def amount(unit: str, value: int | str | bytes) -> Body:
+def amount(unit: str, value: int | str) -> Body:
     """An Amount of the contract."""
     return {"unit": unit, "amount": int(value)}
 
@@ -99,9 +99,20 @@ def balance(
 
 
 def balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
-    """The balances in a script's snapshot (see lua/lib/budgets.lua)."""
+    """The balances in a script's snapshot (see lua/lib/budgets.lua).
+
+    Raises:
+        StoreCorrupt: it is not there, or no such snapshot.
+    """
+    try:
+        return _balances(snapshot, scopes, unit)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise StoreCorrupt(f"the balances of a first answer cannot be read: {error!r}") from error
+
+
+def _balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
     result = []
-    for row in snapshot.decode().split(";") if snapshot else ():
+    for row in snapshot.decode().split(";") if snapshot != b"" else ():
         place, _, amounts = row.partition(":")
         fields = amounts.split(",")
         scope = scopes[int(place) - 1]
@@ -129,7 +140,7 @@ def balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
 def reservation_body(
     reservation_id: str,
     unit: str,
-    held: str | bytes,
+    held: int | str,
     *,
     expires_at_ms: int,
     remaining_ttl_ms: int,
@@ -138,7 +149,11 @@ def reservation_body(
     caps: bytes | None,
     balances: list[Body],
 ) -> Body:
-    """ReservationCreateResponse of a live reserve."""
+    """ReservationCreateResponse of a live reserve.
+
+    Raises:
+        StoreCorrupt: the caps cannot be read.
+    """
     body: Body = {
         "decision": "ALLOW_WITH_CAPS" if caps else "ALLOW",
         "reservation_id": reservation_id,
@@ -150,5 +165,5 @@ def reservation_body(
         "balances": balances,
     }
     if caps:
-        body["caps"] = without_nulls(orjson.loads(caps))
+        body["caps"] = without_nulls(stored_object(caps, "caps"))
     return body

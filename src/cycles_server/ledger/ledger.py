@@ -147,8 +147,7 @@ class Ledger:
                 policy=answer.policy,
             )
         if isinstance(answer, reserve.Replayed):
-            replayed = replayed_reserve(answer)
-            return Outcome(replayed, replayed=True, policy=(answer.policy or b"").decode())
+            return Outcome(replayed_reserve(answer), replayed=True, policy=answer.policy)
         if isinstance(answer, reserve.Foreign):
             return _replayed(
                 await self._foreign.reserve(
@@ -187,7 +186,7 @@ class Ledger:
         if isinstance(answer, commit.OtherUnit):
             scopes = stored_scopes(answer.scopes_json)
             raise unit_mismatch(scopes[0], body["actual"]["unit"], [answer.unit])
-        unit, charged, estimate = answer.unit, int(answer.charged), int(answer.estimate)
+        unit, charged, estimate = answer.unit, answer.charged, answer.estimate
         result: Body = {"status": "COMMITTED", "charged": amount(unit, charged)}
         if charged < estimate:
             result["released"] = amount(unit, estimate - charged)

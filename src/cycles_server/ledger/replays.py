@@ -9,19 +9,18 @@ from cycles_server.ledger.scripts.reserve import Replayed
 def replayed_reserve(answer: Replayed) -> Body:
     """The first answer's body, with a fresh ``remaining_ttl_ms``."""
     # An extension moved `expires_at`; the answer was the first one.
-    lease = int(answer.lease_ms)
-    expires = int(answer.created_at) + lease
+    lease = answer.lease_ms
+    expires = answer.created_at_ms + lease
     left = expires - answer.now_ms
-    unit = answer.unit.decode()
     scopes = stored_scopes(answer.scopes_json)
     return reservation_body(
-        answer.reservation_id.decode(),
-        unit,
+        answer.reservation_id,
+        answer.unit,
         answer.estimate,
         expires_at_ms=expires,
         remaining_ttl_ms=max(0, left) if answer.state == b"ACTIVE" else 0,
-        scope_path=answer.scope_path.decode(),
+        scope_path=answer.scope_path,
         affected_scopes=scopes,
         caps=answer.caps,
-        balances=balances(answer.balances, scopes, unit),
+        balances=balances(answer.balances, scopes, answer.unit),
     )

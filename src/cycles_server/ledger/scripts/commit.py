@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, REPLAY
+from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, from_records
 from cycles_server.store.link import Reply
 
 NAME = "commit"
@@ -38,8 +38,8 @@ class Committed(NamedTuple):
     """
 
     replayed: bool
-    charged: bytes
-    estimate: bytes
+    charged: int
+    estimate: int
     unit: str
     scopes_json: bytes
     balances: bytes
@@ -58,6 +58,7 @@ class Foreign(NamedTuple):
     """Committed under this key by another server."""
 
 
+@from_records
 def read(answer: Reply) -> Committed | OtherUnit | Foreign:
     """The answer by name."""
     if answer[0] == FOREIGN:
@@ -68,8 +69,8 @@ def read(answer: Reply) -> Committed | OtherUnit | Foreign:
     kind, charged, estimate, unit, scopes, balances, policy, debt = answer
     return Committed(
         kind == REPLAY,
-        charged,
-        estimate,
+        int(charged),
+        int(estimate),
         unit.decode(),
         scopes,
         balances,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, NO_BUDGET, REPLAY, NoBudget
+from cycles_server.ledger.scripts.head import FOREIGN, NO_BUDGET, REPLAY, NoBudget, from_records
 from cycles_server.store.link import Reply
 
 NAME = "debit"
@@ -48,8 +48,8 @@ class Debited(NamedTuple):
 
     replayed: bool
     event_id: str
-    amount: bytes
-    charged: bytes
+    amount: int
+    charged: int
     unit: str
     scopes_json: bytes
     balances: bytes
@@ -63,6 +63,7 @@ class Foreign(NamedTuple):
     event_id: str
 
 
+@from_records
 def read(answer: Reply) -> Debited | Foreign | NoBudget:
     """The answer by name."""
     if answer[0] == FOREIGN:
@@ -73,8 +74,8 @@ def read(answer: Reply) -> Debited | Foreign | NoBudget:
     return Debited(
         kind == REPLAY,
         event_id.decode(),
-        amount,
-        charged,
+        int(amount),
+        int(charged),
         unit.decode(),
         scopes,
         balances,

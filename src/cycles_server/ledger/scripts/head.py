@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple, TypeVar
 
+from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.link import Reply
+
+_T = TypeVar("_T")
 
 
 class HeadKeys(NamedTuple):
@@ -43,6 +48,25 @@ class NoBudget(NamedTuple):
 NO_BUDGET = b"NO_BUDGET"
 FOREIGN = b"FOREIGN"
 REPLAY = b"REPLAY"
+
+
+def from_records(read: Callable[[Reply], _T]) -> Callable[[Reply], _T]:
+    """A ``read`` that gives types to what records hold: what it stumbles over is damage there.
+
+    Raises (the function that is returned):
+        StoreCorrupt: a field is not there, or not what it should be. It names what was found, so
+            that a fault of ours would show.
+    """
+
+    @wraps(read)
+    def checked(answer: Reply) -> _T:
+        try:
+            return read(answer)
+        except (AttributeError, TypeError, ValueError) as error:
+            script = read.__module__.rpartition(".")[2]
+            raise StoreCorrupt(f"what {script} answers cannot be read: {error!r}") from error
+
+    return checked
 
 
 def is_stale(answer: Reply) -> bool:

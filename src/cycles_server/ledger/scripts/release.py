@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, REPLAY
+from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, from_records
 from cycles_server.store.link import Reply
 
 NAME = "release"
@@ -39,7 +39,7 @@ class Released(NamedTuple):
     """
 
     replayed: bool
-    estimate: bytes
+    estimate: int
     unit: str
     scopes_json: bytes
     balances: bytes
@@ -49,9 +49,10 @@ class Foreign(NamedTuple):
     """Released under this key by another server."""
 
 
+@from_records
 def read(answer: Reply) -> Released | Foreign:
     """The answer by name."""
     if answer[0] == FOREIGN:
         return Foreign()
     kind, estimate, unit, scopes, balances = answer
-    return Released(kind == REPLAY, estimate, unit.decode(), scopes, balances)
+    return Released(kind == REPLAY, int(estimate), unit.decode(), scopes, balances)

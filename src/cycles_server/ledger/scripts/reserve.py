@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, NoBudget
+from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, NoBudget, from_records
 from cycles_server.store.link import Reply
 
 NAME = "reserve"
@@ -57,17 +57,17 @@ class Replayed(NamedTuple):
     """This very request was asked before; what its reservation keeps of it."""
 
     now_ms: int
-    reservation_id: bytes
-    estimate: bytes
-    unit: bytes
-    created_at: bytes
-    lease_ms: bytes
+    reservation_id: str
+    estimate: int
+    unit: str
+    created_at_ms: int
+    lease_ms: int
     state: bytes
-    scope_path: bytes
+    scope_path: str
     scopes_json: bytes
     caps: bytes | None
     balances: bytes
-    policy: bytes | None
+    policy: str
 
 
 class Foreign(NamedTuple):
@@ -77,6 +77,7 @@ class Foreign(NamedTuple):
     reservation_id: str
 
 
+@from_records
 def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
     """The answer by name."""
     kind = answer[0]
@@ -84,8 +85,23 @@ def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
         _, expires, policy, caps, balances = answer
         return Held(int(expires), policy.decode(), caps, balances)
     if kind == REPLAY:
-        _, now, *stored = answer
-        return Replayed(int(now), *stored)
+        (_, now, one, estimate, unit, created, lease, state, path, scopes, caps, rows, policy) = (
+            answer
+        )
+        return Replayed(
+            int(now),
+            one.decode(),
+            int(estimate),
+            unit.decode(),
+            int(created),
+            int(lease),
+            state,
+            path.decode(),
+            scopes,
+            caps,
+            rows,
+            (policy or b"").decode(),
+        )
     if kind == FOREIGN:
         _, now, reservation_id = answer
         return Foreign(int(now), reservation_id.decode())
