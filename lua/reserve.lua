@@ -26,6 +26,7 @@ local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 4, HEAD_ARGUMENTS + 15
 -- @include amounts
 -- @include budgets
 -- @include admission
+-- @include defaults
 -- @include policies
 -- @include caps
 

@@ -279,3 +279,38 @@ def test_a_replay_from_a_damaged_record(
     assert error_of(refused) == DAMAGED
     assert "damaged" in refused.json()["message"]
     assert (tenant.amounts(), running.redis.hgetall(record)) == before
+
+
+@pytest.mark.parametrize("field", ["max_extensions", "extension_count"])
+@pytest.mark.parametrize("stored", ["many", "-1", "1e3", "9" * 16, "0x1"])
+def test_a_count_of_extensions_that_cannot_be_read(
+    running: Running, tenant: Tenant, field: str, stored: str
+) -> None:
+    reservation = tenant.reserved(10)
+    record = tenant.names.reservation(reservation)
+    running.redis.hset(record, field, stored)
+    before = running.redis.hgetall(record)
+    refused = tenant.extend(reservation, 1000)
+    assert error_of(refused) == DAMAGED
+    assert "damaged" in refused.json()["message"]
+    assert running.redis.hgetall(record) == before
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_a_record_without_counts_of_extensions_has_the_defaults(
+    running: Running, tenant: Tenant, absent: bool
+) -> None:
+    reservation = tenant.reserved(10)
+    record = tenant.names.reservation(reservation)
+    if absent:
+        running.redis.hdel(record, "max_extensions", "extension_count")
+    else:
+        running.redis.hset(record, mapping={"max_extensions": "", "extension_count": ""})
+    assert [tenant.extend(reservation, 1).status_code for _ in range(11)] == [200] * 10 + [409]
+
+
+def test_a_tenant_that_allows_more_extensions_than_can_be_counted(running: Running) -> None:
+    tenant = running.tenant(max_reservation_extensions=10**15)
+    tenant.budget()
+    reservation = tenant.reserved(10)
+    assert [tenant.extend(reservation, 1).status_code for _ in range(11)] == [200] * 10 + [409]

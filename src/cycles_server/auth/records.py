@@ -30,6 +30,11 @@ CONTRACT_MAX_TTL_MS = 86_400_000
 """The contract's own bound, all there is for a tenant without a record."""
 DEFAULT_TTL_MS = 60_000
 DEFAULT_MAX_EXTENSIONS = 10
+DEFAULT_OVERAGE_POLICY = "ALLOW_IF_AVAILABLE"
+"""These two are in ``lua/lib/defaults.lua``, too: for records of reservations that lack them."""
+
+_COUNTABLE = 10**15
+"""The scripts read no count or time that is so large (``whole`` in ``lua/lib/holders.lua``)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,7 +88,7 @@ def read_tenant(record: bytes | None) -> TenantPolicy:
 
 
 def _count(value: Any, default: int) -> int:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNTABLE
     return value if good else default
 
 
