@@ -147,7 +147,8 @@ class Ledger:
                 policy=answer.policy,
             )
         if isinstance(answer, reserve.Replayed):
-            return Outcome(replayed_reserve(answer), replayed=True, policy=answer.policy)
+            replayed = replayed_reserve(answer)
+            return Outcome(replayed, replayed=True, policy=answer.policy)
         if isinstance(answer, reserve.Foreign):
             return _replayed(
                 await self._foreign.reserve(
