@@ -26,6 +26,11 @@ class Account:
     policy: TenantPolicy
 
     @property
+    def by_operator(self) -> bool:
+        """Whether no caller's key stands behind it."""
+        return not self.key_record
+
+    @property
     def keys(self) -> HeadKeys:
         return HeadKeys(key_record=self.key, tenant_record=self.names.record)
 

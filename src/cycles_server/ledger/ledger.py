@@ -24,6 +24,7 @@ from cycles_server.ledger.bodies import (
 from cycles_server.ledger.call import Call
 from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
+from cycles_server.ledger.repeating import repeated_for_operator
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scripts import commit, debit, evaluate, extend, release, reserve
 from cycles_server.ledger.scripts.head import NoBudget, is_stale, refused_in
@@ -75,7 +76,7 @@ class Ledger:
     """Asks the scripts. Every method raises, when awaited:
 
     - ``Refusal`` for a refusal, with the contract's code,
-    - ``StaleCredential`` when the caller's records have changed (nothing was done),
+    - ``StaleCredential`` when the records of a caller's key have changed (nothing was done),
     - ``StoreError`` when the store failed.
 
     Args:
@@ -86,10 +87,11 @@ class Ledger:
         self, store: Store, accounts: Accounts, *, reference_replays: bool = False
     ) -> None:
         self._store = store
-        self._accounts = accounts
+        self.accounts = accounts
         self._reference_replays = reference_replays
         self._foreign = ForeignAnswers(store)
 
+    @repeated_for_operator
     async def reserve(self, call: Call, body: Body, scopes: Scopes, reservation_id: str) -> Outcome:
         """Hold the estimate on every budget of the subject, or on none."""
         names = call.account.names
@@ -157,6 +159,7 @@ class Ledger:
             )
         raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
 
+    @repeated_for_operator
     async def commit(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Charge what was used, return the rest of the hold."""
         names = call.account.names
@@ -194,6 +197,7 @@ class Ledger:
         result["balances"] = balances(answer.balances, stored_scopes(answer.scopes_json), unit)
         return Outcome(result, answer.replayed, answer.policy, answer.in_debt)
 
+    @repeated_for_operator
     async def release(
         self,
         call: Call,
@@ -238,6 +242,7 @@ class Ledger:
         }
         return Outcome(result, answer.replayed)
 
+    @repeated_for_operator
     async def extend(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Move the expiry outward, counted from the current expiry."""
         names = call.account.names
@@ -274,6 +279,7 @@ class Ledger:
         }
         return Outcome(result, answer.replayed)
 
+    @repeated_for_operator
     async def debit(self, call: Call, body: Body, scopes: Scopes, event_id: str) -> Outcome:
         """Charge budgets directly, without a reservation."""
         names = call.account.names
@@ -319,6 +325,7 @@ class Ledger:
         result["balances"] = balances(answer.balances, stored_scopes(answer.scopes_json), unit)
         return Outcome(result, answer.replayed, answer.policy, answer.in_debt)
 
+    @repeated_for_operator
     async def evaluate(self, call: Call, body: Body, scopes: Scopes, *, dry_run: bool) -> Outcome:
         """Say whether the estimate would be held; nothing is."""
         names = call.account.names
@@ -391,7 +398,7 @@ class Ledger:
         """Whether the reservation is in another bucket, and so another tenant's."""
         if len(self._store.keys.layout.tags()) == 1:
             return False
-        return await self._accounts.owner(reservation_id) is not None
+        return await self.accounts.owner(reservation_id) is not None
 
     async def _no_budget(self, names: TenantKeys, scopes: Scopes, unit: str) -> Refusal | None:
         """UNIT_MISMATCH if a scope has a budget in another unit, the shallowest one deciding."""
