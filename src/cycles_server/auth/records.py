@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bcrypt
 import orjson
 
 DEFAULT_PERMISSIONS = frozenset(
@@ -107,6 +108,17 @@ class KeyRecord:
     expires_at_ms: int | None
     permissions: frozenset[str]
     scope_filter: tuple[str, ...]
+
+    def in_force(self, now_ms: int) -> bool:
+        """Whether it may be used at a time (epoch ms, by the store's clock)."""
+        return self.active and (self.expires_at_ms is None or now_ms <= self.expires_at_ms)
+
+    def matches(self, secret: bytes) -> bool:
+        """Whether this is the key's secret. bcrypt: it takes a quarter of a second."""
+        try:
+            return bcrypt.checkpw(secret, self.key_hash)
+        except ValueError:
+            return False  # too long for a secret, or the stored hash is not one
 
 
 def read_key(record: bytes) -> KeyRecord | None:

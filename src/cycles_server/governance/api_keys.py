@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import bcrypt
 import orjson
 
-from cycles_server.auth.records import DEFAULT_PERMISSIONS, KeyRecord, iso_instant, read_key
+from cycles_server.auth.lookup import look_up
+from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key
 from cycles_server.store.clock import now_ms
 from cycles_server.store.keys import API_KEY_PREFIX_LENGTH
 from cycles_server.store.store import Store
@@ -63,21 +64,6 @@ async def create_api_key(
         await store.write("DEL", names.api_key(key_id))
 
 
-async def find_api_key(store: Store, secret: str) -> bytes | None:
-    """The record that a secret's beginning leads to, if there is one.
-
-    Raises:
-        StoreError: the store failed.
-    """
-    keys = store.keys
-    value = await store.read("GET", keys.api_key_lookup(secret))
-    if value is None:
-        return None
-    key_id, tenant = keys.layout.read_lookup(value.decode(errors="replace"))
-    record: bytes | None = await store.read("GET", keys.tenant(tenant or "").api_key(key_id))
-    return record
-
-
 async def has_api_key(store: Store, tenant_id: str) -> bool:
     """Whether the tenant has a key in force.
 
@@ -88,7 +74,8 @@ async def has_api_key(store: Store, tenant_id: str) -> bool:
     now = await now_ms(store)
     for key_id in await store.read("SMEMBERS", names.api_keys()):
         record = await store.read("GET", names.api_key(key_id.decode(errors="replace")))
-        if _in_force(record, now) is not None:
+        key = read_key(record or b"")
+        if key is not None and key.in_force(now):
             return True
     return False
 
@@ -99,30 +86,16 @@ async def in_force(store: Store, tenant_id: str, secret: str) -> bool:
     Raises:
         StoreError: the store failed.
     """
-    key = _in_force(await find_api_key(store, secret), await now_ms(store))
-    if key is None or key.tenant != tenant_id:
+    found = await look_up(store, secret)
+    key = read_key(found.record) if found else None
+    if key is None or key.tenant != tenant_id or not key.in_force(await now_ms(store)):
         return False
-    return await asyncio.to_thread(_matches, secret, key.key_hash)
-
-
-def _in_force(record: bytes | None, now: int) -> KeyRecord | None:
-    """The key in a record that may be used at a time (epoch ms)."""
-    key = read_key(record or b"")
-    if key is None or not key.active:
-        return None
-    return key if key.expires_at_ms is None or now <= key.expires_at_ms else None
+    return await asyncio.to_thread(key.matches, secret.encode())
 
 
 def _hashed(secret: str) -> str:
     salt = bcrypt.gensalt(_BCRYPT_COST, prefix=b"2a")  # the form that every bcrypt reads
     return bcrypt.hashpw(secret.encode(), salt).decode()
-
-
-def _matches(secret: str, key_hash: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(secret.encode(), key_hash)
-    except ValueError:
-        return False
 
 
 def _new_secret() -> str:

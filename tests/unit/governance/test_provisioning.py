@@ -16,13 +16,14 @@ from support.stores import Functions
 from support.tenants import UNIT
 
 from cycles_server.auth.apikeys import ApiKeys
+from cycles_server.auth.lookup import look_up
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key, read_tenant
 from cycles_server.cli.keyfile import kept_key
 from cycles_server.cli.money import parse_amount, show_amount
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
 from cycles_server.governance import api_keys
-from cycles_server.governance.api_keys import create_api_key, find_api_key, has_api_key, in_force
+from cycles_server.governance.api_keys import create_api_key, has_api_key, in_force
 from cycles_server.governance.budgets import MAX_AMOUNT, create_budget, set_budget
 from cycles_server.governance.tenants import create_tenant
 from cycles_server.refusal import Refusal
@@ -156,7 +157,7 @@ class TestApiKeys:
 
     def test_no_permissions_at_all_is_not_the_default(self, client: Redis, do: Functions) -> None:
         secret = do(create_api_key, "acme", permissions=[])
-        key = read_key(do(find_api_key, secret) or b"")
+        key = read_key(do(look_up, secret).record)
         assert key is not None
         assert key.permissions == frozenset()
 
