@@ -12,7 +12,7 @@ import orjson
 
 from cycles_server.auth.lookup import look_up
 from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key
-from cycles_server.store.clock import now_ms
+from cycles_server.store.clock import DAY_MS, now_ms
 from cycles_server.store.keys import API_KEY_PREFIX_LENGTH
 from cycles_server.store.store import Store
 
@@ -22,7 +22,6 @@ VALID_DAYS = 90
 
 _SECRET_RANDOM = 32
 _BCRYPT_COST = 12
-_DAY_MS = 86_400_000
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -52,7 +51,7 @@ async def create_api_key(
             "scope_filter": [],
             "status": "ACTIVE",
             "created_at": iso_instant(now),
-            "expires_at": iso_instant(now + VALID_DAYS * _DAY_MS),
+            "expires_at": iso_instant(now + VALID_DAYS * DAY_MS),
         }
         await store.write("SET", names.api_key(key_id), orjson.dumps(record))
         # The lookup entry comes last: it never leads to a record that is not there.

@@ -34,6 +34,9 @@ from cycles_server.store.keys import TenantKeys
 from cycles_server.store.link import Argument, Reply
 from cycles_server.store.store import Store
 
+DEFAULT_GRACE_MS = 5000
+"""``grace_period_ms`` of a reservation that is asked for without (contract)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -115,7 +118,7 @@ class Ledger:
                     estimate=held,
                     unit=unit,
                     lease_ms=lease,
-                    grace_ms=body.get("grace_period_ms", 5000),
+                    grace_ms=body.get("grace_period_ms", DEFAULT_GRACE_MS),
                     asked_policy=body.get("overage_policy", ""),
                     default_policy=call.account.policy.overage_policy,
                     max_extensions=call.account.policy.max_extensions,

@@ -24,8 +24,9 @@ from cycles_server.cli.money import parse_amount, show_amount
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
 from cycles_server.governance import api_keys
 from cycles_server.governance.api_keys import create_api_key, has_api_key, in_force
-from cycles_server.governance.budgets import MAX_AMOUNT, create_budget, set_budget
+from cycles_server.governance.budgets import create_budget, set_budget
 from cycles_server.governance.tenants import create_tenant
+from cycles_server.jsontext import INT64_MAX
 from cycles_server.refusal import Refusal
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
@@ -215,8 +216,8 @@ class TestBudgets:
         assert not client.hexists("budget:tenant:acme:TOKENS", "allocated")
 
     def test_the_whole_of_int64(self, client: Redis, do: Functions) -> None:
-        do(create_budget, "acme", "tenant:acme", "TOKENS", MAX_AMOUNT)
-        assert int(client.hget("budget:tenant:acme:TOKENS", "remaining")) == MAX_AMOUNT
+        do(create_budget, "acme", "tenant:acme", "TOKENS", INT64_MAX)
+        assert int(client.hget("budget:tenant:acme:TOKENS", "remaining")) == INT64_MAX
 
     @pytest.mark.parametrize(
         ("scope", "says"),
@@ -292,9 +293,9 @@ class TestSettingABudget:
             ({"reserved": 100, "spent": 200, "debt": 41}, 100, -241, "true"),
             ({"reserved": 100, "spent": 200}, 0, -300, "false"),
             ({"is_over_limit": "true"}, 500, 500, "false"),
-            ({"spent": 1}, MAX_AMOUNT, MAX_AMOUNT - 1, "false"),
+            ({"spent": 1}, INT64_MAX, INT64_MAX - 1, "false"),
             ({"reserved": 1, "spent": 2**53}, 2**53 + 2, 1, "false"),
-            ({"reserved": 1, "spent": MAX_AMOUNT}, 0, -(2**63), "false"),
+            ({"reserved": 1, "spent": INT64_MAX}, 0, -(2**63), "false"),
         ],
     )
     def test_what_remains_follows(
@@ -328,7 +329,7 @@ class TestSettingABudget:
             ({"status": "PAUSED"}, "cannot be set: BUDGET_PAUSED"),
             ({"spent": "5.5"}, "cannot be read"),
             ({"debt": 2**63}, "cannot be read"),
-            ({"reserved": 2, "spent": MAX_AMOUNT}, "more than can be counted"),
+            ({"reserved": 2, "spent": INT64_MAX}, "more than can be counted"),
             ({"tenant_id": "other"}, "belongs to tenant other"),
         ],
     )
