@@ -8,8 +8,9 @@ import os
 
 import orjson
 
+from cycles_server.auth.lookup import look_up
 from cycles_server.auth.records import read_key, read_tenant
-from cycles_server.governance.api_keys import create_api_key, find_api_key
+from cycles_server.governance.api_keys import create_api_key
 from cycles_server.governance.budgets import create_budget
 from cycles_server.governance.tenants import create_tenant
 from cycles_server.ledger.scripts import reserve
@@ -127,10 +128,10 @@ async def find_tenant(store: Store, name: str, secret: str = "") -> Tenant:
     """
     names = store.keys.tenant(name)
     record = await store.read("GET", names.record)
-    key_record = await find_api_key(store, secret) if secret else b""
-    if record is None or key_record is None:
+    found = await look_up(store, secret) if secret else None
+    if record is None or (secret and not (found and found.record)):
         raise LookupError(f"there is no tenant {name} with this key")
-    return Tenant(names, record, secret, key_record)
+    return Tenant(names, record, secret, found.record if found else b"")
 
 
 async def provision(store: Store, name: str, *, with_key: bool = True) -> Tenant:

@@ -23,6 +23,7 @@ local budget_prefix, reservation_id, idempotency_key, request_hash, actual, actu
 -- @include settlement
 -- @include holds
 -- @include charge
+-- @include defaults
 
 -- 1. Who asks, for what, and was it asked before?
 if credential_stale() then return {'STALE'} end
@@ -57,7 +58,7 @@ local scopes = holding_scopes(row[8], row[9])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end
 if unit ~= actual_unit then return {'UNIT_MISMATCH', unit, scopes_json} end
 
-local policy = given(row[7]) or 'ALLOW_IF_AVAILABLE'
+local policy = given(row[7]) or DEFAULT_OVERAGE_POLICY
 local budgets = held_budgets(budget_prefix, scopes, unit, tenant, row[15])
 local amounts = {estimate_text or '', actual}
 if not load_amounts(budgets, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end

@@ -16,6 +16,8 @@ if redis.call('EXISTS', budget_record) == 1 then
   return {'EXISTS', row[1] or '', row[2] or '', row[3] or ''}
 end
 
+-- First, for its type is all that could still fail.
+redis.call('SADD', tenant_budgets, budget_record)
 redis.call('HSET', budget_record, 'ledger_id', ledger_id, 'tenant_id', tenant, 'scope', scope,
   'unit', unit, 'allocated', allocated, 'remaining', allocated, 'reserved', '0', 'spent', '0',
   'debt', '0', 'overdraft_limit', overdraft_limit, 'is_over_limit', 'false', 'status', 'ACTIVE',
@@ -23,5 +25,4 @@ redis.call('HSET', budget_record, 'ledger_id', ledger_id, 'tenant_id', tenant, '
 if overage_policy ~= '' then
   redis.call('HSET', budget_record, 'commit_overage_policy', overage_policy)
 end
-redis.call('SADD', tenant_budgets, budget_record)
 return {'CREATED'}

@@ -27,6 +27,7 @@ local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 14
 -- @include budgets
 -- @include holds
 -- @include charge
+-- @include defaults
 -- @include policies
 
 -- 1. Who asks, and was it asked before?

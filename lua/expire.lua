@@ -72,16 +72,20 @@ for index, reservation in ipairs(due) do
   end
 end
 
--- 3. Set aside what cannot be settled, and take off the index what will be. Only this can meet a
---    key of the wrong type, so it comes before anything is given back.
+-- 3. Set aside what cannot be settled; then nothing but what waits is due any more. The indexes
+--    come before the amounts: their type is all that could still fail. Of the two, expiries come
+--    last: what has gone from there without being settled would never be looked at again.
+local over = {}
 for place, answer in ipairs(answers) do
   local id = ARGV[IDS_AFTER + place]
   if answer ~= 'WAITING' then
-    local settled = answer == 'EXPIRED' or answer == 'GONE'
-    if not settled then redis.call('ZADD', quarantine, ms(now), id) end
-    redis.call('ZREM', expiries, id)
+    if answer ~= 'EXPIRED' and answer ~= 'GONE' then
+      redis.call('ZADD', quarantine, ms(now), id)
+    end
+    over[#over + 1] = id
   end
 end
+if #over > 0 then redis.call('ZREM', expiries, unpack(over)) end
 
 -- 4. Give the others back.
 write_holds(budgets)

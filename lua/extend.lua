@@ -19,6 +19,7 @@ local budget_prefix, reservation_id, idempotency_key, request_hash, extend_by_ms
 -- @include amounts
 -- @include budgets
 -- @include holders
+-- @include defaults
 -- @include reference
 
 -- 1. Who asks, for what, and was it asked before?
@@ -50,10 +51,12 @@ if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 -- 2. May it be extended?
 if state == 'COMMITTED' or state == 'RELEASED' then return {'ERROR', 'RESERVATION_FINALIZED'} end
 local expires, grace = whole(row[4]), whole(given(row[5]) or '0')
-if not (given(unit) and expires and grace) then return {'ERROR', 'CORRUPT_RESERVATION'} end
+local count, most = whole(given(row[9]) or '0'), DEFAULT_MAX_EXTENSIONS
+if given(row[8]) then most = whole(row[8]) end
+if not (given(unit) and expires and grace and count and most) then
+  return {'ERROR', 'CORRUPT_RESERVATION'}
+end
 if state ~= 'ACTIVE' or now > expires then return {'ERROR', 'RESERVATION_EXPIRED'} end
-local count, most = whole(given(row[9]) or '0'), whole(given(row[8]) or '10')
-if not (count and most) then return {'ERROR', 'CORRUPT_RESERVATION'} end
 if count >= most then return {'ERROR', 'MAX_EXTENSIONS_EXCEEDED'} end
 local scopes = holding_scopes(row[6], row[7])
 if not scopes then return {'ERROR', 'CORRUPT_RESERVATION'} end

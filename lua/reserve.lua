@@ -26,6 +26,7 @@ local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 4, HEAD_ARGUMENTS + 15
 -- @include amounts
 -- @include budgets
 -- @include admission
+-- @include defaults
 -- @include policies
 -- @include caps
 
@@ -80,11 +81,16 @@ for index = 1, #budgets do
   if not fits(budget.reserved) then return {'ERROR', 'BUDGET_EXCEEDED', budget.scope} end
 end
 
--- 3. Hold it. The indexes come first: their type is all that could still fail.
+-- 3. Hold it. The indexes come first: their type is all that could still fail. Where it does at the
+--    second, the first is as it was.
 local created, expires = ms(now), now + lease_ms
 local expires_at = ms(expires)
 redis.call('ZADD', expiries, expires_at, reservation_id)
-redis.call('ZADD', creations, created, reservation_id)
+local indexed = redis.pcall('ZADD', creations, created, reservation_id)
+if type(indexed) == 'table' then
+  redis.call('ZREM', expiries, reservation_id)
+  return indexed
+end
 local rows = {}
 for index = 1, #budgets do
   local budget = budgets[index]

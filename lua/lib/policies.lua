@@ -1,12 +1,12 @@
 -- policies: which overage policy applies.
 --
 -- overage_policy(asked, budget, default)  the request's own, else the deepest budget's, else the
---   tenant's default, else ALLOW_IF_AVAILABLE; anything that is not a policy counts as unset.
+--   tenant's default, else that of all (lib/defaults); what is not a policy counts as unset.
 local function overage_policy(asked, budget, default)
   if asked ~= '' then return asked end
   local known = {REJECT = true, ALLOW_IF_AVAILABLE = true, ALLOW_WITH_OVERDRAFT = true}
   local own = budget.row[POLICY]
   if own and known[own] then return own end
   if known[default] then return default end
-  return 'ALLOW_IF_AVAILABLE'
+  return DEFAULT_OVERAGE_POLICY
 end

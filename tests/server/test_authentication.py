@@ -17,7 +17,7 @@ from support.edges import OPERATIONS, check_error, prepare, prepare_all, send_by
 from support.running import Running
 from support.tenants import Tenant, error_of
 
-from cycles_server.auth import apikeys
+from cycles_server.auth import apikeys, records
 from cycles_server.store.keys import Keys
 from cycles_server.store.store import Store
 
@@ -206,7 +206,7 @@ def test_a_secret_is_hashed_once(
         hashed.append(secret)
         return bcrypt.checkpw(secret, key_hash)
 
-    monkeypatch.setattr(apikeys, "bcrypt", type("Counted", (), {"checkpw": staticmethod(checkpw)}))
+    monkeypatch.setattr(records, "bcrypt", type("Counted", (), {"checkpw": staticmethod(checkpw)}))
 
     async def many() -> None:
         store = Store(running.store.url, keys=Keys(), timeout_ms=5000)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 
-import httpx
 import pytest
 from support.running import Running
 from support.tenants import Tenant, error_of, new_key
@@ -67,67 +66,6 @@ def test_a_time_or_unit_that_cannot_be_read(
     assert error_of(refused) == DAMAGED
     assert "damaged" in refused.json()["message"]
     assert (tenant.amounts(), running.redis.hgetall(record)) == before
-
-
-@pytest.mark.parametrize(
-    ("operation", "field", "stored"),
-    [
-        *(("reserve", name, None) for name in ("lease_ms", "estimate_unit", "scope_path")),
-        *(("reserve", name, "x") for name in ("lease_ms", "created_at", "reserve_balances")),
-        *(("commit", name, "x") for name in ("charged_amount", "estimate_amount")),
-        *(
-            ("commit", name, None)
-            for name in ("charged_amount", "estimate_unit", "affected_scopes")
-        ),
-        *(("commit", "commit_balances", text) for text in ("x", "9:1,2,3,4", "1:1,2", "1:a,b,c,d")),
-        *(("release", name, None) for name in ("estimate_amount", "estimate_unit")),
-        ("release", "release_balances", "x"),
-        ("extend", "estimate_unit", None),
-        *(("event", name, "x") for name in ("amount", "charged_amount", "event_balances")),
-        *(("event", name, None) for name in ("charged_amount", "unit", "affected_scopes")),
-    ],
-)
-def test_a_first_answer_that_cannot_be_read(
-    running: Running, tenant: Tenant, operation: str, field: str, stored: str | None
-) -> None:
-    key = new_key()
-    reservation = tenant.reserved(10)
-
-    def call() -> httpx.Response:
-        if operation == "reserve":
-            return tenant.reserve(10, idempotency_key=key)
-        if operation == "event":
-            return tenant.event(10, idempotency_key=key)
-        if operation == "commit":
-            return tenant.commit(reservation, 7, idempotency_key=key)
-        if operation == "release":
-            return tenant.release(reservation, idempotency_key=key)
-        return tenant.extend(reservation, 1000, idempotency_key=key)
-
-    first = call()
-    assert first.status_code in (200, 201), first.text
-    record = tenant.names.reservation(first.json().get("reservation_id", reservation))
-    if operation == "event":
-        record = tenant.names.event(first.json()["event_id"])
-    if stored is None:
-        running.redis.hdel(record, field)
-    else:
-        running.redis.hset(record, field, stored)
-    before = tenant.amounts()
-    again = call()
-    assert error_of(again) == DAMAGED
-    assert "damaged" in again.json()["message"]
-    assert tenant.amounts() == before
-
-
-@pytest.mark.parametrize("field", ["max_extensions", "extension_count"])
-@pytest.mark.parametrize("stored", ["x", "-1", "9" * 17, "1e1"])
-def test_a_count_of_extensions_that_cannot_be_read(
-    running: Running, tenant: Tenant, field: str, stored: str
-) -> None:
-    reservation = tenant.reserved(10)
-    running.redis.hset(tenant.names.reservation(reservation), field, stored)
-    assert error_of(tenant.extend(reservation, 1000)) == DAMAGED
 
 
 @pytest.mark.parametrize("stored", ["1e2", "0x10", "5.0", " 5", "-3", "9" * 20, "nan", ""])
@@ -284,3 +222,95 @@ def test_a_sum_beyond_int64_is_refused_whole(tenant: Tenant) -> None:
     assert tenant.event(15, **policy).status_code == 201
     assert tenant.amounts(scope)["remaining"] == -INT64_MAX - 1
     assert tenant.amounts(scope)["debt"] == 15
+
+
+@pytest.mark.parametrize(
+    ("operation", "field", "stored"),
+    [
+        *(
+            ("reserve", field, None)
+            for field in ("lease_ms", "estimate_amount", "estimate_unit", "reserve_balances")
+        ),
+        ("reserve", "created_at", "soon"),
+        ("reserve", "scope_path", None),
+        ("reserve", "caps_json", "{bad"),
+        ("reserve", "reserve_balances", "9:1,2,3,4"),
+        ("commit", "estimate_unit", None),
+        ("commit", "charged_amount", "x"),
+        ("commit", "estimate_amount", None),
+        ("commit", "commit_balances", "1:a,b,c,d"),
+        ("commit", "affected_scopes", "[bad"),
+        ("release", "estimate_unit", None),
+        ("release", "estimate_amount", "x"),
+        ("release", "release_balances", "1:5"),
+        ("extend", "estimate_unit", None),
+        ("extend", "extend:again", None),
+        ("event", "unit", None),
+        ("event", "amount", "x"),
+        ("event", "charged_amount", None),
+        ("event", "event_balances", None),
+    ],
+)
+def test_a_replay_from_a_damaged_record(
+    running: Running, tenant: Tenant, operation: str, field: str, stored: str | None
+) -> None:
+    reservation = tenant.reserved(10, idempotency_key="again")
+    calls = {
+        "reserve": lambda: tenant.reserve(10, idempotency_key="again"),
+        "commit": lambda: tenant.commit(reservation, 7, idempotency_key="again"),
+        "release": lambda: tenant.release(reservation, idempotency_key="again"),
+        "extend": lambda: tenant.extend(reservation, 1000, idempotency_key="again"),
+        "event": lambda: tenant.event(3, idempotency_key="again"),
+    }
+    first = calls[operation]()
+    assert first.is_success
+    record = tenant.names.reservation(reservation)
+    if operation == "event":
+        record = tenant.names.event(first.json()["event_id"])
+    if field == "extend:again":
+        kept = running.redis.hget(record, field).decode().rsplit(" ", 1)[0]
+        running.redis.hset(record, field, f"{kept} 1:5")
+    elif stored is None:
+        running.redis.hdel(record, field)
+    else:
+        running.redis.hset(record, field, stored)
+    before = tenant.amounts(), running.redis.hgetall(record)
+    refused = calls[operation]()
+    assert error_of(refused) == DAMAGED
+    assert "damaged" in refused.json()["message"]
+    assert (tenant.amounts(), running.redis.hgetall(record)) == before
+
+
+@pytest.mark.parametrize("field", ["max_extensions", "extension_count"])
+@pytest.mark.parametrize("stored", ["many", "-1", "1e3", "9" * 16, "0x1"])
+def test_a_count_of_extensions_that_cannot_be_read(
+    running: Running, tenant: Tenant, field: str, stored: str
+) -> None:
+    reservation = tenant.reserved(10)
+    record = tenant.names.reservation(reservation)
+    running.redis.hset(record, field, stored)
+    before = running.redis.hgetall(record)
+    refused = tenant.extend(reservation, 1000)
+    assert error_of(refused) == DAMAGED
+    assert "damaged" in refused.json()["message"]
+    assert running.redis.hgetall(record) == before
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_a_record_without_counts_of_extensions_has_the_defaults(
+    running: Running, tenant: Tenant, absent: bool
+) -> None:
+    reservation = tenant.reserved(10)
+    record = tenant.names.reservation(reservation)
+    if absent:
+        running.redis.hdel(record, "max_extensions", "extension_count")
+    else:
+        running.redis.hset(record, mapping={"max_extensions": "", "extension_count": ""})
+    assert [tenant.extend(reservation, 1).status_code for _ in range(11)] == [200] * 10 + [409]
+
+
+def test_a_tenant_that_allows_more_extensions_than_can_be_counted(running: Running) -> None:
+    tenant = running.tenant(max_reservation_extensions=10**15)
+    tenant.budget()
+    reservation = tenant.reserved(10)
+    assert [tenant.extend(reservation, 1).status_code for _ in range(11)] == [200] * 10 + [409]

@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import bcrypt
-
+from cycles_server.auth.lookup import look_up
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import KeyRecord, read_key, read_tenant
 from cycles_server.refusal import Refusal, unauthorized
@@ -28,8 +27,6 @@ from cycles_server.store.store import Store
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
-_SECRET_BYTES = 72
-"""bcrypt looks at no more; a longer secret cannot be one of ours."""
 _RETRY_AFTER_S = 1
 _WAITING_AT_MOST = 128
 """Secrets that may wait for their hash on one key; nobody waits much longer than half a minute."""
@@ -92,24 +89,19 @@ class ApiKeys:
         return principal
 
     async def _look_up(self, secret: str) -> Principal | None:
-        keys = self._store.keys
-        if not secret or len(secret.encode()) > _SECRET_BYTES:
+        try:
+            found = await look_up(self._store, secret)
+        except StoreCorrupt as error:
+            logger.error("a secret leads to no record: %s", error)
+            found = None
+        if found is None:
             _refuse("no such key")
             return None
-        [value] = await self._ask(("GET", keys.api_key_lookup(secret)))
-        if not value:
-            _refuse("unknown prefix")
+        key = read_key(found.record)
+        if key is None:
+            _refuse("no readable record", found.key_id)
             return None
-        key_id, tenant = keys.layout.read_lookup(value.decode(errors="replace"))
-        if tenant is None:
-            # Only the record tells the tenant; in this layout its name needs none.
-            [record] = await self._ask(("GET", keys.tenant("").api_key(key_id)))
-            key = read_key(record)
-            if key is None:
-                _refuse("no readable record", key_id)
-                return None
-            tenant = key.tenant
-        return await self._read(secret, key_id, tenant, None)
+        return await self._read(secret, found.key_id, found.tenant or key.tenant, None)
 
     async def _read(
         self, secret: str, key_id: str, tenant: str, known: Principal | None
@@ -122,12 +114,8 @@ class ApiKeys:
         if key is None or key.tenant != tenant:
             _refuse("no readable record", key_id)
             return None
-        if not key.active:
-            _refuse("revoked", key_id)
-            return None
-        now = epoch_ms(clock)
-        if key.expires_at_ms is not None and now > key.expires_at_ms:
-            _refuse("expired", key_id)
+        if not key.in_force(epoch_ms(clock)):
+            _refuse("expired" if key.active else "revoked", key_id)
             return None
         if known and known.key_record == record and known.tenant_record == tenant_record:
             return known
@@ -194,7 +182,7 @@ class ApiKeys:
         try:
             async with queue.turn:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._threads, _matches, secret, key.key_hash)
+                return await loop.run_in_executor(self._threads, key.matches, secret)
         finally:
             queue.length -= 1
             if not queue.length:
@@ -202,13 +190,6 @@ class ApiKeys:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _matches(secret: bytes, key_hash: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(secret, key_hash)
-    except ValueError:
-        return False  # the stored hash is not one
 
 
 def _be_nice() -> None:

@@ -19,4 +19,4 @@ class Confirmation:
 
 class StaleCredential(Exception):
     """A ledger script found that the caller's key or tenant record has changed since it was
-    read; nothing was done."""
+    read; nothing was done. Who repeats is said in ``ledger/call.py``."""

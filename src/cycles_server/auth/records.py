@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bcrypt
 import orjson
 
 DEFAULT_PERMISSIONS = frozenset(
@@ -30,6 +31,11 @@ CONTRACT_MAX_TTL_MS = 86_400_000
 """The contract's own bound, all there is for a tenant without a record."""
 DEFAULT_TTL_MS = 60_000
 DEFAULT_MAX_EXTENSIONS = 10
+DEFAULT_OVERAGE_POLICY = "ALLOW_IF_AVAILABLE"
+"""These two are in ``lua/lib/defaults.lua``, too: for records of reservations that lack them."""
+
+_COUNTABLE = 10**15
+"""The scripts read no count or time that is so large (``whole`` in ``lua/lib/holders.lua``)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,7 +89,7 @@ def read_tenant(record: bytes | None) -> TenantPolicy:
 
 
 def _count(value: Any, default: int) -> int:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNTABLE
     return value if good else default
 
 
@@ -102,6 +108,17 @@ class KeyRecord:
     expires_at_ms: int | None
     permissions: frozenset[str]
     scope_filter: tuple[str, ...]
+
+    def in_force(self, now_ms: int) -> bool:
+        """Whether it may be used at a time (epoch ms, by the store's clock)."""
+        return self.active and (self.expires_at_ms is None or now_ms <= self.expires_at_ms)
+
+    def matches(self, secret: bytes) -> bool:
+        """Whether this is the key's secret. bcrypt: it takes a quarter of a second."""
+        try:
+            return bcrypt.checkpw(secret, self.key_hash)
+        except ValueError:
+            return False  # too long for a secret, or the stored hash is not one
 
 
 def read_key(record: bytes) -> KeyRecord | None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cycles_server.doctor.observe import Observation
+from cycles_server.jsontext import INT64_MAX, INT64_MIN
 from cycles_server.scopes import counts_for
 from cycles_server.store.findings import ERROR, Finding
 
-_INT64 = range(-(2**63), 2**63)
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _ESTIMATE = re.compile(r"[0-9]{1,19}")
 _AMOUNTS = ("allocated", "remaining", "reserved", "spent", "debt", "overdraft_limit")
@@ -157,4 +157,4 @@ def read_hold(fields: Mapping[str, str | None]) -> Hold | str:
 def _integer(text: str | None) -> int | None:
     if text is None or not _INTEGER.fullmatch(text):
         return None
-    return number if (number := int(text)) in _INT64 else None
+    return number if INT64_MIN <= (number := int(text)) <= INT64_MAX else None

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import bcrypt
 import orjson
 
-from cycles_server.auth.records import DEFAULT_PERMISSIONS, KeyRecord, iso_instant, read_key
-from cycles_server.store.clock import now_ms
+from cycles_server.auth.lookup import look_up
+from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key
+from cycles_server.store.clock import DAY_MS, now_ms
 from cycles_server.store.keys import API_KEY_PREFIX_LENGTH
 from cycles_server.store.store import Store
 
@@ -21,7 +22,6 @@ VALID_DAYS = 90
 
 _SECRET_RANDOM = 32
 _BCRYPT_COST = 12
-_DAY_MS = 86_400_000
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -51,7 +51,7 @@ async def create_api_key(
             "scope_filter": [],
             "status": "ACTIVE",
             "created_at": iso_instant(now),
-            "expires_at": iso_instant(now + VALID_DAYS * _DAY_MS),
+            "expires_at": iso_instant(now + VALID_DAYS * DAY_MS),
         }
         await store.write("SET", names.api_key(key_id), orjson.dumps(record))
         # The lookup entry comes last: it never leads to a record that is not there.
@@ -61,21 +61,6 @@ async def create_api_key(
             return secret
         # Another key begins in the same way.
         await store.write("DEL", names.api_key(key_id))
-
-
-async def find_api_key(store: Store, secret: str) -> bytes | None:
-    """The record that a secret's beginning leads to, if there is one.
-
-    Raises:
-        StoreError: the store failed.
-    """
-    keys = store.keys
-    value = await store.read("GET", keys.api_key_lookup(secret))
-    if value is None:
-        return None
-    key_id, tenant = keys.layout.read_lookup(value.decode(errors="replace"))
-    record: bytes | None = await store.read("GET", keys.tenant(tenant or "").api_key(key_id))
-    return record
 
 
 async def has_api_key(store: Store, tenant_id: str) -> bool:
@@ -88,7 +73,8 @@ async def has_api_key(store: Store, tenant_id: str) -> bool:
     now = await now_ms(store)
     for key_id in await store.read("SMEMBERS", names.api_keys()):
         record = await store.read("GET", names.api_key(key_id.decode(errors="replace")))
-        if _in_force(record, now) is not None:
+        key = read_key(record or b"")
+        if key is not None and key.in_force(now):
             return True
     return False
 
@@ -99,30 +85,16 @@ async def in_force(store: Store, tenant_id: str, secret: str) -> bool:
     Raises:
         StoreError: the store failed.
     """
-    key = _in_force(await find_api_key(store, secret), await now_ms(store))
-    if key is None or key.tenant != tenant_id:
+    found = await look_up(store, secret)
+    key = read_key(found.record) if found else None
+    if key is None or key.tenant != tenant_id or not key.in_force(await now_ms(store)):
         return False
-    return await asyncio.to_thread(_matches, secret, key.key_hash)
-
-
-def _in_force(record: bytes | None, now: int) -> KeyRecord | None:
-    """The key in a record that may be used at a time (epoch ms)."""
-    key = read_key(record or b"")
-    if key is None or not key.active:
-        return None
-    return key if key.expires_at_ms is None or now <= key.expires_at_ms else None
+    return await asyncio.to_thread(key.matches, secret.encode())
 
 
 def _hashed(secret: str) -> str:
     salt = bcrypt.gensalt(_BCRYPT_COST, prefix=b"2a")  # the form that every bcrypt reads
     return bcrypt.hashpw(secret.encode(), salt).decode()
-
-
-def _matches(secret: str, key_hash: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(secret.encode(), key_hash)
-    except ValueError:
-        return False
 
 
 def _new_secret() -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from cycles_server.governance.scripts import create_budget as create
 from cycles_server.governance.scripts import set_budget as reset
+from cycles_server.jsontext import INT64_MAX
 from cycles_server.refusal import Refusal, forbidden, invalid
 from cycles_server.scopes import UNITS, counts_for, read_scope
 from cycles_server.store.store import Store
 
-MAX_AMOUNT = 2**63 - 1
 OVERAGE_POLICIES = ("REJECT", "ALLOW_IF_AVAILABLE", "ALLOW_WITH_OVERDRAFT")
 
 
@@ -150,8 +150,8 @@ def check_budget(
     if unit not in UNITS:
         raise invalid(f"unit {unit!r}", f"must be one of {', '.join(UNITS)}")
     for what, amount in (("allocated", allocated), ("overdraft limit", overdraft_limit)):
-        if not 0 <= amount <= MAX_AMOUNT:
-            raise invalid(f"{what} {amount}", f"must be from 0 to {MAX_AMOUNT}")
+        if not 0 <= amount <= INT64_MAX:
+            raise invalid(f"{what} {amount}", f"must be from 0 to {INT64_MAX}")
 
 
 async def _call(

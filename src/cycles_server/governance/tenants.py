@@ -9,6 +9,7 @@ import orjson
 from cycles_server.auth.records import (
     DEFAULT_MAX_EXTENSIONS,
     DEFAULT_MAX_TTL_MS,
+    DEFAULT_OVERAGE_POLICY,
     DEFAULT_TTL_MS,
     iso_instant,
 )
@@ -36,7 +37,7 @@ async def create_tenant(store: Store, tenant_id: str, name: str | None = None) -
         "name": name or tenant_id,
         "status": "ACTIVE",
         "created_at": iso_instant(await now_ms(store)),
-        "default_commit_overage_policy": "ALLOW_IF_AVAILABLE",
+        "default_commit_overage_policy": DEFAULT_OVERAGE_POLICY,
         "default_reservation_ttl_ms": DEFAULT_TTL_MS,
         "max_reservation_ttl_ms": DEFAULT_MAX_TTL_MS,
         "max_reservation_extensions": DEFAULT_MAX_EXTENSIONS,

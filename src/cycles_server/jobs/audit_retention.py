@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from cycles_server.store.clock import now_ms
+from cycles_server.store.clock import DAY_MS, now_ms
 from cycles_server.store.scan import scan
 from cycles_server.store.store import Store
-
-_DAY_MS = 86_400_000
 
 
 async def prune_audit(store: Store, retention_days: int) -> int:
@@ -17,7 +15,7 @@ async def prune_audit(store: Store, retention_days: int) -> int:
     """
     if retention_days == 0:
         return 0
-    oldest_kept = await now_ms(store) - retention_days * _DAY_MS
+    oldest_kept = await now_ms(store) - retention_days * DAY_MS
     dropped = 0
     async for indexes in scan(store, store.keys.audit_index_pattern()):
         for index in indexes:

@@ -10,9 +10,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cycles_server.ledger.retention import DAY_MS, KEPT_MS
+from cycles_server.ledger.retention import KEPT_MS
 from cycles_server.paging.walks import STEP, IndexWalk
-from cycles_server.store.clock import now_ms
+from cycles_server.store.clock import DAY_MS, now_ms
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.scan import PAUSE_S, scan
 from cycles_server.store.store import Store

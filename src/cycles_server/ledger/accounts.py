@@ -26,9 +26,9 @@ class Account:
     policy: TenantPolicy
 
     @property
-    def is_callers(self) -> bool:
-        """Whether a key of the tenant itself acts, and not somebody on its behalf."""
-        return self.key_record != b""
+    def by_operator(self) -> bool:
+        """Whether no caller's key stands behind it."""
+        return not self.key_record
 
     @property
     def keys(self) -> HeadKeys:

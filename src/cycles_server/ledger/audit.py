@@ -10,7 +10,7 @@ import orjson
 from cycles_server.auth.records import iso_instant
 from cycles_server.ledger.bodies import Body
 from cycles_server.ledger.call import Call
-from cycles_server.ledger.retention import DAY_MS
+from cycles_server.store.clock import DAY_MS
 
 
 class AuditEntry(NamedTuple):

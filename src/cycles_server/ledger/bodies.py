@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -63,7 +63,7 @@ def stored_object(text: bytes, what: str) -> Body:
     return value
 
 
-def amount(unit: str, value: int | str | bytes) -> Body:
+def amount(unit: str, value: int | str) -> Body:
     """An Amount of the contract."""
     return {"unit": unit, "amount": int(value)}
 
@@ -102,16 +102,17 @@ def balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
     """The balances in a script's snapshot (see lua/lib/budgets.lua).
 
     Raises:
-        StoreCorrupt: it cannot be read.
+        StoreCorrupt: it is not there, or no such snapshot.
     """
     try:
-        return list(_rows(snapshot, scopes, unit))
-    except (AttributeError, IndexError, ValueError):
-        raise StoreCorrupt("the balances of a first answer cannot be read") from None
+        return _balances(snapshot, scopes, unit)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise StoreCorrupt(f"the balances of a first answer cannot be read: {error!r}") from error
 
 
-def _rows(snapshot: bytes, scopes: Sequence[str], unit: str) -> Iterator[Body]:
-    for row in snapshot.decode().split(";") if snapshot else ():
+def _balances(snapshot: bytes, scopes: Sequence[str], unit: str) -> list[Body]:
+    result = []
+    for row in snapshot.decode().split(";") if snapshot != b"" else ():
         place, _, amounts = row.partition(":")
         fields = amounts.split(",")
         scope = scopes[int(place) - 1]
@@ -120,23 +121,26 @@ def _rows(snapshot: bytes, scopes: Sequence[str], unit: str) -> Iterator[Body]:
             debt = limit = over = "0"
         else:
             remaining, reserved, spent, allocated, debt, limit, over = fields
-        yield balance(
-            scope,
-            unit,
-            remaining=remaining,
-            reserved=reserved,
-            spent=spent,
-            allocated=allocated,
-            debt=debt,
-            overdraft_limit=limit,
-            over=over == "1",
+        result.append(
+            balance(
+                scope,
+                unit,
+                remaining=remaining,
+                reserved=reserved,
+                spent=spent,
+                allocated=allocated,
+                debt=debt,
+                overdraft_limit=limit,
+                over=over == "1",
+            )
         )
+    return result
 
 
 def reservation_body(
     reservation_id: str,
     unit: str,
-    held: str | int,
+    held: int | str,
     *,
     expires_at_ms: int,
     remaining_ttl_ms: int,
@@ -145,7 +149,11 @@ def reservation_body(
     caps: bytes | None,
     balances: list[Body],
 ) -> Body:
-    """ReservationCreateResponse of a live reserve."""
+    """ReservationCreateResponse of a live reserve.
+
+    Raises:
+        StoreCorrupt: the caps cannot be read.
+    """
     body: Body = {
         "decision": "ALLOW_WITH_CAPS" if caps else "ALLOW",
         "reservation_id": reservation_id,
@@ -157,5 +165,5 @@ def reservation_body(
         "balances": balances,
     }
     if caps:
-        body["caps"] = without_nulls(orjson.loads(caps))
+        body["caps"] = without_nulls(stored_object(caps, "caps"))
     return body

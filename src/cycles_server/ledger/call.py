@@ -12,6 +12,10 @@ from cycles_server.ledger.accounts import Account
 class Call:
     """What the ledger has to know of a call, beside its validated body.
 
+    A script that finds the account's records changed does nothing. With a caller's key, the one
+    who has its secret repeats the whole call (``contract/security.py``): rights may be others
+    now. On an operator's account the ledger repeats, on the account as it is then.
+
     Attributes:
         account: on whose budgets it works.
         confirmation: done as soon as a script has found the caller's records unchanged.

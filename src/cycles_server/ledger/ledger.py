@@ -24,17 +24,18 @@ from cycles_server.ledger.bodies import (
 from cycles_server.ledger.call import Call
 from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
 from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
+from cycles_server.ledger.repeating import repeated_for_operator
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scripts import commit, debit, evaluate, extend, release, reserve
 from cycles_server.ledger.scripts.head import NoBudget, is_stale, refused_in
 from cycles_server.refusal import Refusal
 from cycles_server.scopes import UNITS, Scopes, counts_for
-from cycles_server.store.errors import StoreUnavailable
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.link import Argument, Reply
 from cycles_server.store.store import Store
 
-_ATTEMPTS = 4
+DEFAULT_GRACE_MS = 5000
+"""``grace_period_ms`` of a reservation that is asked for without (contract)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,7 @@ class Ledger:
     """Asks the scripts. Every method raises, when awaited:
 
     - ``Refusal`` for a refusal, with the contract's code,
-    - ``StaleCredential`` when the records of the caller's key have changed (nothing was done):
-      who authenticated the caller does so again, and repeats. A call on an account that is not
-      the caller's own reads the tenant's record again by itself,
+    - ``StaleCredential`` when the records of a caller's key have changed (nothing was done),
     - ``StoreError`` when the store failed.
 
     Args:
@@ -91,10 +90,11 @@ class Ledger:
         self, store: Store, accounts: Accounts, *, reference_replays: bool = False
     ) -> None:
         self._store = store
-        self._accounts = accounts
+        self.accounts = accounts
         self._reference_replays = reference_replays
         self._foreign = ForeignAnswers(store)
 
+    @repeated_for_operator
     async def reserve(self, call: Call, body: Body, scopes: Scopes, reservation_id: str) -> Outcome:
         """Hold the estimate on every budget of the subject, or on none."""
         names = call.account.names
@@ -118,7 +118,7 @@ class Ledger:
                     estimate=held,
                     unit=unit,
                     lease_ms=lease,
-                    grace_ms=body.get("grace_period_ms", 5000),
+                    grace_ms=body.get("grace_period_ms", DEFAULT_GRACE_MS),
                     asked_policy=body.get("overage_policy", ""),
                     default_policy=call.account.policy.overage_policy,
                     max_extensions=call.account.policy.max_extensions,
@@ -162,6 +162,7 @@ class Ledger:
             )
         raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
 
+    @repeated_for_operator
     async def commit(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Charge what was used, return the rest of the hold."""
         names = call.account.names
@@ -199,6 +200,7 @@ class Ledger:
         result["balances"] = balances(answer.balances, stored_scopes(answer.scopes_json), unit)
         return Outcome(result, answer.replayed, answer.policy, answer.in_debt)
 
+    @repeated_for_operator
     async def release(
         self,
         call: Call,
@@ -243,6 +245,7 @@ class Ledger:
         }
         return Outcome(result, answer.replayed)
 
+    @repeated_for_operator
     async def extend(self, call: Call, body: Body, reservation_id: str) -> Outcome:
         """Move the expiry outward, counted from the current expiry."""
         names = call.account.names
@@ -279,6 +282,7 @@ class Ledger:
         }
         return Outcome(result, answer.replayed)
 
+    @repeated_for_operator
     async def debit(self, call: Call, body: Body, scopes: Scopes, event_id: str) -> Outcome:
         """Charge budgets directly, without a reservation."""
         names = call.account.names
@@ -324,6 +328,7 @@ class Ledger:
         result["balances"] = balances(answer.balances, stored_scopes(answer.scopes_json), unit)
         return Outcome(result, answer.replayed, answer.policy, answer.in_debt)
 
+    @repeated_for_operator
     async def evaluate(self, call: Call, body: Body, scopes: Scopes, *, dry_run: bool) -> Outcome:
         """Say whether the estimate would be held; nothing is."""
         names = call.account.names
@@ -376,20 +381,14 @@ class Ledger:
         reservation_id: str = "",
     ) -> Reply:
         account = call.account
-        for _ in range(_ATTEMPTS):
-            answer = await self._store.call(
-                account.names.tenant,
-                script,
-                [*account.keys, *keys, *more_keys],
-                [*account.arguments, *arguments, *more_arguments],
-            )
-            if not is_stale(answer):
-                break
-            if account.is_callers:
-                raise StaleCredential
-            account = await self._accounts.for_operator(account.names.tenant)
-        else:
-            raise StoreUnavailable("the tenant's record changes faster than it can be read")
+        answer = await self._store.call(
+            account.names.tenant,
+            script,
+            [*account.keys, *keys, *more_keys],
+            [*account.arguments, *arguments, *more_arguments],
+        )
+        if is_stale(answer):
+            raise StaleCredential
         call.confirmation.done = True
         refused = refused_in(answer)
         if refused is None:
@@ -402,7 +401,7 @@ class Ledger:
         """Whether the reservation is in another bucket, and so another tenant's."""
         if len(self._store.keys.layout.tags()) == 1:
             return False
-        return await self._accounts.owner(reservation_id) is not None
+        return await self.accounts.owner(reservation_id) is not None
 
     async def _no_budget(self, names: TenantKeys, scopes: Scopes, unit: str) -> Refusal | None:
         """UNIT_MISMATCH if a scope has a budget in another unit, the shallowest one deciding."""

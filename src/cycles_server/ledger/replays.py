@@ -10,7 +10,7 @@ def replayed_reserve(answer: Replayed) -> Body:
     """The first answer's body, with a fresh ``remaining_ttl_ms``."""
     # An extension moved `expires_at`; the answer was the first one.
     lease = answer.lease_ms
-    expires = answer.created_ms + lease
+    expires = answer.created_at_ms + lease
     left = expires - answer.now_ms
     scopes = stored_scopes(answer.scopes_json)
     return reservation_body(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DAY_MS = 86_400_000
+from cycles_server.store.clock import DAY_MS
 
 IDEMPOTENCY_MS = DAY_MS
 """A reserve's key, from the end of its grace."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from cycles_server.store.store import Store
 
+DAY_MS = 86_400_000
+
 
 async def now_ms(store: Store, *, bulk: bool = False) -> int:
     """The store's time, epoch ms.

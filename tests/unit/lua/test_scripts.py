@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from cycles_server.auth import records
 from cycles_server.doctor import observe
 from cycles_server.governance.scripts import create_budget, set_budget
 from cycles_server.http import ratelimit
@@ -110,3 +111,11 @@ def test_retention_is_the_same_on_both_sides() -> None:
     assert int(told["KEPT_MS"]) == retention.KEPT_MS
     for name in MODULES:
         assert re.findall(r"\b\d+00000\b", source(name)) == []
+
+
+def test_defaults_are_the_same_on_both_sides() -> None:
+    told = dict(re.findall(r"^local (\w+) = (.+)$", source("lib/defaults"), re.MULTILINE))
+    assert told == {
+        "DEFAULT_MAX_EXTENSIONS": str(records.DEFAULT_MAX_EXTENSIONS),
+        "DEFAULT_OVERAGE_POLICY": repr(records.DEFAULT_OVERAGE_POLICY),
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, NO_BUDGET, REPLAY, NoBudget, of_records
+from cycles_server.ledger.scripts.head import FOREIGN, NO_BUDGET, REPLAY, NoBudget, from_records
 from cycles_server.store.link import Reply
 
 NAME = "debit"
@@ -63,7 +63,7 @@ class Foreign(NamedTuple):
     event_id: str
 
 
-@of_records
+@from_records
 def read(answer: Reply) -> Debited | Foreign | NoBudget:
     """The answer by name."""
     if answer[0] == FOREIGN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import NO_BUDGET, REPLAY, NoBudget
+from cycles_server.ledger.scripts.head import NO_BUDGET, REPLAY, NoBudget, from_records
 from cycles_server.store.link import Reply
 
 NAME = "evaluate"
@@ -44,6 +44,7 @@ class Decided(NamedTuple):
     body: bytes
 
 
+@from_records
 def read(answer: Reply) -> Decided | NoBudget:
     """The answer by name."""
     if answer[0] == NO_BUDGET:

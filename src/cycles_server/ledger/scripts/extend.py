@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, of_records
+from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, from_records
 from cycles_server.store.link import Reply
 
 NAME = "extend"
@@ -52,7 +52,7 @@ class Foreign(NamedTuple):
     record: bytes
 
 
-@of_records
+@from_records
 def read(answer: Reply) -> Extended | Foreign:
     """The answer by name."""
     if answer[0] == FOREIGN:

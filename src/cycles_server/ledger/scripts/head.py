@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.link import Reply
 
-_Answer = TypeVar("_Answer")
+_T = TypeVar("_T")
 
 
 class HeadKeys(NamedTuple):
@@ -45,25 +45,28 @@ class NoBudget(NamedTuple):
     """No scope has a budget in the asked unit."""
 
 
-def of_records(read: Callable[[Reply], _Answer]) -> Callable[[Reply], _Answer]:
-    """For answers that tell what a record keeps: one that cannot be read is a damaged record.
-
-    The decorated function raises StoreCorrupt then.
-    """
-
-    @wraps(read)
-    def reading(answer: Reply) -> _Answer:
-        try:
-            return read(answer)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise StoreCorrupt("a first answer cannot be read from its record") from error
-
-    return reading
-
-
 NO_BUDGET = b"NO_BUDGET"
 FOREIGN = b"FOREIGN"
 REPLAY = b"REPLAY"
+
+
+def from_records(read: Callable[[Reply], _T]) -> Callable[[Reply], _T]:
+    """A ``read`` that gives types to what records hold: what it stumbles over is damage there.
+
+    Raises (the function that is returned):
+        StoreCorrupt: a field is not there, or not what it should be. It names what was found, so
+            that a fault of ours would show.
+    """
+
+    @wraps(read)
+    def checked(answer: Reply) -> _T:
+        try:
+            return read(answer)
+        except (AttributeError, TypeError, ValueError) as error:
+            script = read.__module__.rpartition(".")[2]
+            raise StoreCorrupt(f"what {script} answers cannot be read: {error!r}") from error
+
+    return checked
 
 
 def is_stale(answer: Reply) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, NoBudget, of_records
+from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, NoBudget, from_records
 from cycles_server.store.link import Reply
 
 NAME = "reserve"
@@ -60,7 +60,7 @@ class Replayed(NamedTuple):
     reservation_id: str
     estimate: int
     unit: str
-    created_ms: int
+    created_at_ms: int
     lease_ms: int
     state: bytes
     scope_path: str
@@ -77,7 +77,7 @@ class Foreign(NamedTuple):
     reservation_id: str
 
 
-@of_records
+@from_records
 def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
     """The answer by name."""
     kind = answer[0]
@@ -85,12 +85,12 @@ def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
         _, expires, policy, caps, balances = answer
         return Held(int(expires), policy.decode(), caps, balances)
     if kind == REPLAY:
-        _, now, id_, estimate, unit, created, lease, state, path, scopes, caps, balances, policy = (
+        (_, now, one, estimate, unit, created, lease, state, path, scopes, caps, rows, policy) = (
             answer
         )
         return Replayed(
             int(now),
-            id_.decode(),
+            one.decode(),
             int(estimate),
             unit.decode(),
             int(created),
@@ -99,7 +99,7 @@ def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
             path.decode(),
             scopes,
             caps,
-            balances,
+            rows,
             (policy or b"").decode(),
         )
     if kind == FOREIGN:
