@@ -12,10 +12,11 @@ from support.redis import RedisServer
 from support.stores import Functions
 
 from cycles_server.auth.apikeys import ApiKeys
+from cycles_server.auth.lookup import look_up
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key
 from cycles_server.governance import api_keys
-from cycles_server.governance.api_keys import create_api_key, find_api_key, has_api_key, in_force
+from cycles_server.governance.api_keys import create_api_key, has_api_key, in_force
 from cycles_server.governance.tenants import create_tenant
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
@@ -92,7 +93,7 @@ def test_whether_one_is_in_force(client: Redis, do: Functions) -> None:
 
 def test_no_permissions_at_all_is_not_the_default(client: Redis, do: Functions) -> None:
     secret = do(create_api_key, "acme", permissions=[])
-    key = read_key(do(find_api_key, secret) or b"")
+    key = read_key(do(look_up, secret).record)
     assert key is not None
     assert key.permissions == frozenset()
 

@@ -6,7 +6,8 @@ import pytest
 from redis import Redis
 from support.stores import Functions
 
-from cycles_server.governance.budgets import MAX_AMOUNT, create_budget, set_budget
+from cycles_server.governance.budgets import create_budget, set_budget
+from cycles_server.jsontext import INT64_MAX
 from cycles_server.refusal import Refusal
 
 
@@ -59,8 +60,8 @@ def test_a_half_written_one_is_not_touched(client: Redis, do: Functions) -> None
 
 
 def test_the_whole_of_int64(client: Redis, do: Functions) -> None:
-    do(create_budget, "acme", "tenant:acme", "TOKENS", MAX_AMOUNT)
-    assert int(client.hget("budget:tenant:acme:TOKENS", "remaining")) == MAX_AMOUNT
+    do(create_budget, "acme", "tenant:acme", "TOKENS", INT64_MAX)
+    assert int(client.hget("budget:tenant:acme:TOKENS", "remaining")) == INT64_MAX
 
 
 @pytest.mark.parametrize(
@@ -140,9 +141,9 @@ def test_one_that_is_not_there_is_made(client: Redis, do: Functions) -> None:
         ({"reserved": 100, "spent": 200, "debt": 41}, 100, -241, "true"),
         ({"reserved": 100, "spent": 200}, 0, -300, "false"),
         ({"is_over_limit": "true"}, 500, 500, "false"),
-        ({"spent": 1}, MAX_AMOUNT, MAX_AMOUNT - 1, "false"),
+        ({"spent": 1}, INT64_MAX, INT64_MAX - 1, "false"),
         ({"reserved": 1, "spent": 2**53}, 2**53 + 2, 1, "false"),
-        ({"reserved": 1, "spent": MAX_AMOUNT}, 0, -(2**63), "false"),
+        ({"reserved": 1, "spent": INT64_MAX}, 0, -(2**63), "false"),
     ],
 )
 def test_what_remains_follows(
@@ -176,7 +177,7 @@ def test_what_remains_follows(
         ({"status": "PAUSED"}, "cannot be set: BUDGET_PAUSED"),
         ({"spent": "5.5"}, "cannot be read"),
         ({"debt": 2**63}, "cannot be read"),
-        ({"reserved": 2, "spent": MAX_AMOUNT}, "more than can be counted"),
+        ({"reserved": 2, "spent": INT64_MAX}, "more than can be counted"),
         ({"tenant_id": "other"}, "belongs to tenant other"),
     ],
 )
