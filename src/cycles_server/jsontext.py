@@ -229,6 +229,18 @@ def _plain(number: Number) -> int | float:
     return rounded
 
 
+def with_plain_numbers(value: Any) -> Any:
+    """The same value with an ordinary float for each :class:`Number`, for readers that know the
+    basic types only. Its digits may change: good for messages, not for storing or answering."""
+    if isinstance(value, Number):
+        return float(value)
+    if isinstance(value, dict):
+        return {name: with_plain_numbers(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [with_plain_numbers(item) for item in value]
+    return value
+
+
 def stored_object(text: bytes) -> StoredObject | None:
     """An open object as it lies in the store; None for a stored ``null``.
 

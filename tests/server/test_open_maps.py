@@ -277,3 +277,23 @@ def test_caps_are_passed_on(tenant: Tenant, caps: dict[str, Any]) -> None:
     dry = tenant.reserve(dry_run=True, idempotency_key=key)
     assert raw(dry)["caps"] == caps
     assert tenant.reserve(dry_run=True, idempotency_key=key).text == dry.text
+
+
+@pytest.mark.parametrize("number", ["5e-324", "-0", "1" + "0" * 40, "0.1000", "1E+2"])
+@pytest.mark.parametrize(
+    ("members", "where"),
+    [
+        ('"extend_by_ms": 1000', "idempotency_key"),
+        ('"idempotency_key": "k"', "extend_by_ms"),
+        ('"idempotency_key": "k", "extend_by_ms": 1000, "unknown": {}', "unknown"),
+        ('"idempotency_key": "k", "extend_by_ms": 0', "extend_by_ms"),
+    ],
+)
+def test_a_number_kept_as_written_beside_a_violation(
+    tenant: Tenant, members: str, where: str, number: str
+) -> None:
+    body = f'{{"metadata": {{"n": [{number}]}}, {members}}}'.encode()
+    path = f"/v1/reservations/{tenant.reserved()}/extend"
+    answer = post_bytes(tenant, body, path=path)
+    check_error(answer, 400, "INVALID_REQUEST")
+    assert where in answer.json()["message"]

@@ -8,7 +8,14 @@ from typing import Any
 import jsonschema_rs
 
 from cycles_server.contract.document import resolve
-from cycles_server.jsontext import INT64_MAX, INT64_MIN, OPEN, OpenMembers, shown
+from cycles_server.jsontext import (
+    INT64_MAX,
+    INT64_MIN,
+    OPEN,
+    OpenMembers,
+    shown,
+    with_plain_numbers,
+)
 
 _MESSAGE_LENGTH = 240
 _PLACE_LENGTH = 200
@@ -111,8 +118,9 @@ class CompiledSchema:
     def violation(self, value: Any) -> tuple[str, str]:
         """Where a value is against the schema, and why, in words for people."""
         try:
-            # The first violation only: all of them together can take a second.
-            self._validator.validate(value)
+            # The first violation only: all of them together can take a second. It carries the
+            # value it concerns, which the validator can copy out of basic types only.
+            self._validator.validate(with_plain_numbers(value))
         except jsonschema_rs.ValidationError as error:
             where = ".".join(shown(str(part)) for part in error.instance_path)
             return shown(where, _PLACE_LENGTH), shown(error.message, _MESSAGE_LENGTH)
