@@ -15,6 +15,7 @@ import orjson
 import uvicorn
 
 from benchmarks.tenant import Tenant, find_tenant
+from cycles_server.ledger.scripts import reserve
 from cycles_server.store.connection import SharedConnection
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import new_id
@@ -27,7 +28,7 @@ _JSON = (b"content-type", b"application/json")
 
 def create_floor(redis_url: str, tenant: Tenant) -> Any:
     """The ASGI application. A request without a body only asks whether it is there."""
-    script = load_script("reserve")
+    script = load_script(reserve.NAME)
     connection = SharedConnection(redis_url, timeout_ms=TIMEOUT_MS, name="floor")
 
     async def floor(scope: Any, receive: Any, send: Any) -> None:
@@ -41,12 +42,14 @@ def create_floor(redis_url: str, tenant: Tenant) -> Any:
                 digest=hashlib.sha256(raw).digest(),
                 reservation_id=reservation_id,
             )
-            decided, expires, _, _, balances = await connection.evaluate(script, keys, arguments)
+            held = reserve.read(await connection.evaluate(script, keys, arguments))
+            if not isinstance(held, reserve.Held):
+                raise RuntimeError(f"the floor only holds: {held}")
             answer = {
-                "decision": decided.decode(),
+                "decision": "ALLOW_WITH_CAPS" if held.caps else "ALLOW",
                 "reservation_id": reservation_id,
-                "expires_at_ms": int(expires),
-                "balances": balances.decode(),
+                "expires_at_ms": held.expires_at_ms,
+                "balances": held.balances.decode(),
             }
         body = orjson.dumps(answer)
         headers = [_JSON, (b"content-length", b"%d" % len(body))]

@@ -5,9 +5,9 @@
 --         of the subject's scopes in the unit, from the tenant down
 -- ARGV  the head; event_prefix (of keys); asked_policy and default_policy: what is asked for and
 --         the tenant's own, or ''; subject, action: JSON; metadata, metrics: JSON or '';
---         client_time_ms or ''; scopes_json: the affected scopes as an array; behind them the
---         scopes, in the order of the budgets, and last '1', only where the reference's form of
---         the answer is to be kept
+--         client_time_ms or ''; scopes_json: the affected scopes as an array; kept: '1' only where
+--         the reference's form of the answer is to be kept (no key, as elsewhere: it is a field of
+--         the event), else ''; behind them the scopes, in the order of the budgets
 -- Answers
 --   OK or REPLAY, event id, amount, charged, unit, affected scopes (JSON array), balances,
 --     policy, debt
@@ -19,9 +19,9 @@
 -- @include call
 local idempotency_record, event = unpack(KEYS, HEAD_KEYS + 1)
 local event_prefix, request_hash, event_id, amount, unit, asked_policy, default_policy, subject,
-  action, metadata, metrics, client_time_ms, scopes_json, idempotency_key =
+  action, metadata, metrics, client_time_ms, scopes_json, idempotency_key, kept =
   unpack(ARGV, HEAD_ARGUMENTS + 1)
-local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 14
+local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 15
 -- @include retention
 -- @include amounts
 -- @include budgets
@@ -70,16 +70,15 @@ if code then return {'ERROR', code, charged} end  -- in second place, the scope
 -- 3. Charge it.
 write_budgets(budgets)
 local balances = snapshot(budgets)
-local kept = ARGV[SCOPES_AFTER + count + 1]
 local fields = {
   'event_id', event_id, 'tenant', tenant, 'subject_json', subject, 'action_json', action,
   'amount', amount, 'charged_amount', text(charged), 'unit', unit,
-  'scope_path', ARGV[SCOPES_AFTER + count], 'affected_scopes', scopes_json,
+  'scope_path', ARGV[#ARGV], 'affected_scopes', scopes_json,
   'created_at', ms(now), 'idempotency_key', idempotency_key, 'overage_policy', policy,
   'debt_incurred', text(debt), 'request_hash', request_hash, 'event_balances', balances,
 }
 local function keep(name, value)
-  if kept or value ~= '' then
+  if kept == '1' or value ~= '' then
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
@@ -90,7 +89,7 @@ keep('budgeted_scopes', '[' .. table.concat(scopes, ',') .. ']')
 keep('metadata_json', metadata)
 keep('metrics_json', metrics)
 keep('client_time_ms', client_time_ms)
-if kept then
+if kept == '1' then
   -- @include reference
   local capped = charged ~= amounts[1] and ',"charged":"' .. text(charged) .. '"' or ''
   keep('event_response_json', '{"status":"APPLIED","event_id":"' .. event_id .. '"' .. capped

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cycles_server.store.clock import epoch_ms
+from cycles_server.store.link import Reply
 from cycles_server.store.store import Store
 
 NAME = "observe"
@@ -50,6 +51,27 @@ class Observation:
         return self.kind not in ("none", "hash")
 
 
+class Answer(NamedTuple):
+    """As the script words it; the values in the order of what was asked for.
+
+    Attributes:
+        fields: none at all unless the record is a hash.
+    """
+
+    at_ms: int
+    kind: str
+    fields: tuple[str | None, ...]
+    places: tuple[str | None, ...]
+
+
+def read(answer: Reply) -> Answer:
+    """The answer by name."""
+    clock, kind, fields, places = answer
+    return Answer(
+        epoch_ms(clock), kind.decode(), tuple(map(_text, fields)), tuple(map(_text, places))
+    )
+
+
 async def observe(
     store: Store,
     record: str,
@@ -67,14 +89,16 @@ async def observe(
     Raises:
         StoreError: the store failed.
     """
-    clock, kind, values, places = await store.call(
-        "", NAME, [*Keys(record), *indexes], [*Arguments(name), *fields], bulk=True
+    answer = read(
+        await store.call(
+            "", NAME, [*Keys(record), *indexes], [*Arguments(name), *fields], bulk=True
+        )
     )
     return Observation(
-        at_ms=epoch_ms(clock),
-        kind=kind.decode(),
-        fields=dict(zip(fields, map(_text, values), strict=False)),
-        places=tuple(map(_text, places)),
+        at_ms=answer.at_ms,
+        kind=answer.kind,
+        fields=dict(zip(fields, answer.fields, strict=False)),
+        places=answer.places,
     )
 
 

@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from cycles_server.jsontext import INT64_MAX, INT64_MIN
-from cycles_server.ledger.bodies import Body
 
 logger = logging.getLogger(__name__)
 
 _RAW_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _KID_LENGTH = 16
 
+JsonObject = dict[str, Any]
+
 Span = tuple[int, int]
 """Validity in epoch ms: the start inclusive, the end exclusive."""
 
 
-def jwk_set(signer_did: str, kid: str, nbf_ms: int, retired: Sequence[Any]) -> Body | None:
+def jwk_set(signer_did: str, kid: str, nbf_ms: int, retired: Sequence[Any]) -> JsonObject | None:
     """The active key and those before it; None where there is no raw key to publish.
 
     A key's window must single it out for each envelope, so the active one begins no earlier
@@ -54,7 +55,7 @@ def jwk_set(signer_did: str, kid: str, nbf_ms: int, retired: Sequence[Any]) -> B
 
 def _retired_jwk(
     entry: dict[str, Any], kids: set[str], spans: dict[str, list[Span]]
-) -> tuple[Body | None, str]:
+) -> tuple[JsonObject | None, str]:
     """A retired key, or why it cannot be published; takes note of what is published."""
     signer_did, kid = entry.get("signer_did"), entry.get("kid")
     start, end = entry.get("nbf_ms"), entry.get("exp_ms")
@@ -75,7 +76,7 @@ def _retired_jwk(
     return {**jwk, "cycles_exp_ms": end, "status": "retired"}, ""
 
 
-def _jwk(signer_did: str, kid: str, start: int) -> Body:
+def _jwk(signer_did: str, kid: str, start: int) -> JsonObject:
     raw = bytes.fromhex(signer_did)
     return {
         "kty": "OKP",

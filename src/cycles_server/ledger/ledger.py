@@ -312,9 +312,10 @@ class Ledger:
                     client_time_ms=body.get("client_time_ms", ""),
                     scopes_json=scopes.json,
                     idempotency_key=body["idempotency_key"],
+                    kept="1" if self._reference_replays else "",
                 ),
                 more_keys=[names.budget(scope, unit) for scope in scopes.all],
-                more_arguments=[*scopes.all, *(["1"] if self._reference_replays else [])],
+                more_arguments=scopes.all,
             )
         )
         if isinstance(answer, debit.Foreign):

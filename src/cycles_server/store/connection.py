@@ -69,17 +69,12 @@ class SharedConnection:
         return self._submit(pack(arguments), None, replay_safe)
 
     def evaluate(
-        self,
-        script: Script,
-        keys: Sequence[str],
-        arguments: Sequence[Argument],
-        *,
-        replay_safe: bool = False,
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]
     ) -> asyncio.Future[Reply]:
         """Queue a script call by its hash; the source is sent if Redis does not know it."""
         tail = (len(keys), *keys, *arguments)
         packed = pack(("EVALSHA", script.sha, *tail))
-        return self._submit(packed, (script, tail), replay_safe)
+        return self._submit(packed, (script, tail), replay_safe=False)
 
     def _submit(
         self,

@@ -90,6 +90,11 @@ def test_a_script_and_its_module_name_the_same(name: str, module: ModuleType) ->
     assert arguments == list(module.Arguments._fields)
 
 
+def test_every_answer_of_more_than_one_value_has_a_reader() -> None:
+    without = {name for name, module in MODULES.items() if not hasattr(module, "read")}
+    assert without == {"lease", "probe", "rate_limit"}
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_but_the_names_is_fixed(name: str) -> None:
     text = source(name)

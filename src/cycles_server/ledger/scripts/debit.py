@@ -18,8 +18,11 @@ class Keys(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """Behind them the scopes, from the tenant down, and ``1`` where the reference's form of the
-    answer is to be kept."""
+    """Behind them the scopes, from the tenant down.
+
+    Attributes:
+        kept: ``1`` where the reference's form of the answer is to be kept, else empty.
+    """
 
     event_prefix: str
     request_hash: bytes
@@ -35,6 +38,7 @@ class Arguments(NamedTuple):
     client_time_ms: int | str
     scopes_json: bytes
     idempotency_key: str
+    kept: str
 
 
 class Debited(NamedTuple):
