@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from cycles_server.auth.records import TenantPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Principal:
     """A tenant's API key, or the operator's key (then ``tenant`` is None).
+
+    One object for as long as a key is remembered and its records are as they were, and equal to
+    itself alone: what follows from it can be kept with it.
 
     Attributes:
         key_record, tenant_record: the records as they were read; a script that finds them

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from connexion.middleware.security import SecurityAPI, SecurityMiddleware
 
 from cycles_server.auth.access import Access, require
-from cycles_server.auth.confirmation import Confirmation, StaleCredential
+from cycles_server.auth.confirmation import StaleCredential
 from cycles_server.auth.principal import Principal
 from cycles_server.http.exchange import Exchange, exchange_of
 from cycles_server.http.problems import Problem
@@ -57,7 +57,8 @@ class CompiledSecurity:
         exchange = exchange_of(scope)
         authenticator, secret = self._credential(exchange)
         principal = authenticator.recall(secret) if self._in_script else None
-        exchange.confirmation = confirmation = Confirmation(done=principal is None)
+        confirmation = exchange.confirmation
+        confirmation.done = principal is None
         if principal is None:
             principal = await authenticator.authenticate(secret)
         for _ in range(_ATTEMPTS):

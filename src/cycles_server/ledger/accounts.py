@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import TenantPolicy, read_tenant
@@ -15,34 +16,21 @@ from cycles_server.store.store import Store
 class Account:
     """On whose account a script works, and what it must find unchanged.
 
-    ``key_record`` is empty when the operator acts for the tenant.
+    Attributes:
+        names: of the tenant's keys in the store.
+        policy: the tenant's own, by the record that must be unchanged.
+        keys, arguments: the head of each call of a script.
     """
 
     names: TenantKeys
-    key: str
-    key_record: bytes
-    tenant_record: bytes
-    expires_at: str
     policy: TenantPolicy
+    keys: HeadKeys
+    arguments: HeadArguments
 
     @property
     def by_operator(self) -> bool:
         """Whether no caller's key stands behind it."""
-        return not self.key_record
-
-    @property
-    def keys(self) -> HeadKeys:
-        return HeadKeys(key_record=self.key, tenant_record=self.names.record)
-
-    @property
-    def arguments(self) -> HeadArguments:
-        return HeadArguments(
-            verified_key=self.key_record,
-            verified_tenant=self.tenant_record,
-            key_valid_until=self.expires_at,
-            tenant=self.names.tenant,
-            tenant_guard=self.policy.guard,
-        )
+        return not self.arguments.verified_key
 
 
 class Accounts:
@@ -51,33 +39,32 @@ class Accounts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._of_callers: WeakKeyDictionary[Principal, Account] = WeakKeyDictionary()
 
     def of_caller(self, principal: Principal) -> Account:
         """The caller's own account."""
-        if principal.tenant is None:
-            raise RuntimeError("the operator has no account of its own")
-        names = self._store.keys.tenant(principal.tenant)
-        return Account(
-            names=names,
-            key=names.api_key(principal.key_id),
-            key_record=principal.key_record,
-            tenant_record=principal.tenant_record,
-            expires_at=principal.expires_at,
-            policy=principal.policy,
-        )
+        account = self._of_callers.get(principal)
+        if account is None:
+            if principal.tenant is None:
+                raise RuntimeError("the operator has no account of its own")
+            names = self._store.keys.tenant(principal.tenant)
+            account = _account(
+                names,
+                principal.policy,
+                key=names.api_key(principal.key_id),
+                key_record=principal.key_record,
+                tenant_record=principal.tenant_record,
+                valid_until=principal.expires_at,
+            )
+            self._of_callers[principal] = account
+        return account
 
     async def for_operator(self, tenant: str) -> Account:
         """A tenant's account, for the operator to act on."""
         names = self._store.keys.tenant(tenant)
         record = await self._store.read("GET", names.record) or b""
-        return Account(
-            names=names,
-            key=names.record,
-            key_record=b"",
-            tenant_record=record,
-            expires_at="",
-            policy=read_tenant(record),
-        )
+        # No key has to be unchanged; the script is named a record all the same.
+        return _account(names, read_tenant(record), key=names.record, tenant_record=record)
 
     async def owner(self, reservation_id: str) -> tuple[str, str] | None:
         """The tenant and scope path of a reservation, whoever owns it."""
@@ -88,3 +75,26 @@ class Accounts:
             if tenant is not None:
                 return tenant.decode(), (scope_path or b"").decode()
         return None
+
+
+def _account(
+    names: TenantKeys,
+    policy: TenantPolicy,
+    *,
+    key: str,
+    tenant_record: bytes,
+    key_record: bytes = b"",
+    valid_until: str = "",
+) -> Account:
+    return Account(
+        names,
+        policy,
+        HeadKeys(key_record=key, tenant_record=names.record),
+        HeadArguments(
+            verified_key=key_record,
+            verified_tenant=tenant_record,
+            key_valid_until=valid_until,
+            tenant=names.tenant,
+            tenant_guard=policy.guard,
+        ),
+    )

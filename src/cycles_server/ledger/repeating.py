@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 def repeated_for_operator(
-    operation: Callable[Concatenate[_Self, Call, _P], Awaitable[_T]],
+    operation: Callable[Concatenate[_Self, Call, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[_Self, Call, _P], Coroutine[Any, Any, _T]]:
     """An operation that reads a changed record again, where no caller's key stands behind the call.
 
@@ -36,17 +36,20 @@ def repeated_for_operator(
         StoreUnavailable: the tenant's record changes faster than it can be read.
     """
 
-    @wraps(operation)
     async def repeating(self: _Self, call: Call, /, *args: _P.args, **named: _P.kwargs) -> _T:
         for _ in range(_ATTEMPTS):
             try:
                 return await operation(self, call, *args, **named)
             except StaleCredential:
-                account = call.account
-                if not account.by_operator:
-                    raise
-                account = await self.accounts.for_operator(account.names.tenant)
+                account = await self.accounts.for_operator(call.account.names.tenant)
                 call = replace(call, account=account)
         raise StoreUnavailable("the tenant's record changes faster than it can be read")
 
-    return repeating
+    @wraps(operation)
+    def begun(
+        self: _Self, call: Call, /, *args: _P.args, **named: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]:
+        asked = repeating if call.account.by_operator else operation
+        return asked(self, call, *args, **named)
+
+    return begun
