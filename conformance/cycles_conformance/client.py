@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import httpx
 
-from cycles_conformance.assertions.matching import MISSING, shown
+from cycles_conformance.assertions.matching import shown
 from cycles_conformance.failures import UnusableAnswer
 from cycles_conformance.results import Exchange
-from cycles_conformance.values import at_pointer, parse_json
+from cycles_conformance.values import MISSING, at_pointer, parse_json
 
 Told = TypeVar("Told")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import importlib.resources
@@ -17,14 +18,17 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from cycles_conformance.breaches import Breach
 from cycles_conformance.planes import RUNTIME
-from cycles_conformance.values import at_pointer, parse_json
+from cycles_conformance.values import MISSING, at_pointer, parse_json
 from cycles_conformance.yaml_text import YAML_FAULTS, yaml_fault, yaml_loader
 
 _URI = "urn:cycles-contract"
 _INDISPENSABLE = "createReservation"
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_TELL_NO_VALUE = ("required", "additionalProperties", "dependentRequired")
+_SHOWN = 5
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 
 formats = FormatChecker()
@@ -47,6 +51,20 @@ class Operation:
     path: str
     responses: Mapping[str, str]
     """JSON pointer of each declared response object, by status (``200``, ``4XX``, ``default``)."""
+
+
+@dataclass(frozen=True)
+class CheckedAnswer:
+    """An answer held against the contract.
+
+    Attributes:
+        breaches: what in it breaks its declared shape.
+        body: what there is to judge it by: the parsed body (MISSING when it is not JSON) without
+            the members that are null and may not be. Each is a breach, and as good as absent.
+    """
+
+    breaches: list[Breach]
+    body: Any
 
 
 class Contract:
@@ -106,10 +124,11 @@ class Contract:
         headers: Mapping[str, str],
         body: str,
         named: Iterable[int] = (),
-    ) -> list[str]:
+    ) -> CheckedAnswer:
         """What in an answer breaks the contract. ``headers`` by lower-case name; ``named`` are
         statuses that a case expects although the operation may not declare them."""
-        problems = _check_identifiers(status, headers, body)
+        value, why_none = _parsed(body)
+        breaches = _check_identifiers(status, headers, value)
         pointer = (
             operation.responses.get(str(status))
             or operation.responses.get(f"{status // 100}XX")
@@ -117,31 +136,38 @@ class Contract:
         )
         if pointer is None:
             if status not in named:
-                problems.append(f"status {status} is not declared for {operation.operation_id}")
-            return problems
+                breaches.append(
+                    _always(f"status {status} is not declared for {operation.operation_id}")
+                )
+            return CheckedAnswer(breaches, value)
         response = self._at(pointer)
         for name, declared in response.get("headers", {}).items():
-            problems += self._check_header(name, declared, headers.get(name.lower()))
+            breaches += self._check_header(name, declared, headers.get(name.lower()))
         content = response.get("content", {}).get("application/json")
         if content is None:
-            return problems
+            return CheckedAnswer(breaches, value)
         kind = headers.get("content-type", "")
         if kind.split(";")[0].strip().lower() != "application/json":
-            problems.append(f"content type is {kind or 'absent'}, expected application/json")
-        try:
-            value = parse_json(body)
-        except ValueError as error:
-            problems.append(f"the body is not JSON ({error}): {body[:80]!r}")
-            return problems
-        target = self._pointer_of_content(pointer)
-        return problems + self._errors(f"{target}/schema", value, "body ")
+            breaches.append(
+                _always(f"content type is {kind or 'absent'}, expected application/json")
+            )
+        if value is MISSING:
+            said = f"the body is not JSON ({why_none}): {body[:80]!r}"
+            breaches.append(Breach("the body is not JSON", said))
+            return CheckedAnswer(breaches, value)
+        errors = self._errors(f"{self._pointer_of_content(pointer)}/schema", value)
+        nulls = [error for error in errors if error.instance is None]
+        if nulls:
+            value = _without(value, [list(error.absolute_path) for error in nulls])
+        return CheckedAnswer(breaches + [_breach_of(error) for error in errors], value)
 
     def check_schema(self, name: str, value: Any) -> list[str]:
         """What is wrong with a value by a schema of ``components.schemas``. Raises KeyError for an
         unknown schema."""
         if name not in self.document.get("components", {}).get("schemas", {}):
             raise KeyError(name)
-        return self._errors(f"/components/schemas/{name}", value, "")
+        errors = self._errors(f"/components/schemas/{name}", value)
+        return [f"{_place(error)}: {_said(error)}" for error in errors[:_SHOWN]]
 
     def enum(self, schema: str) -> list[str]:
         """The values of an enumeration, empty when the contract has none of that name."""
@@ -180,23 +206,26 @@ class Contract:
             return self._pointer_of_content(value["$ref"].removeprefix("#"))
         return f"{pointer}/content/application~1json"
 
-    def _check_header(self, name: str, declared: dict[str, Any], sent: str | None) -> list[str]:
+    def _check_header(self, name: str, declared: dict[str, Any], sent: str | None) -> list[Breach]:
         while "$ref" in declared:
             declared = self._at(declared["$ref"].removeprefix("#"))
         if sent is None:
-            return [f"header {name} is missing"] if declared.get("required") else []
+            return [_always(f"header {name} is missing")] if declared.get("required") else []
         schema = declared.get("schema", {})
         value: Any = sent
         if schema.get("type") == "integer":
             if not _INTEGER.fullmatch(sent):
-                return [f"header {name} is {sent!r}, expected an integer"]
+                kind = f"header {name} is no integer"
+                return [Breach(kind, f"header {name} is {sent!r}, expected an integer")]
             value = int(sent)
         if "$ref" in schema:
-            errors = self._errors(schema["$ref"].removeprefix("#"), value, "")
+            errors = self._errors(schema["$ref"].removeprefix("#"), value)
         else:
-            validator = Draft202012Validator(schema, format_checker=formats)
-            errors = [error.message for error in validator.iter_errors(value)]
-        return [f"header {name}: {error}" for error in errors[:1]]
+            errors = [*Draft202012Validator(schema, format_checker=formats).iter_errors(value)]
+        return [
+            Breach(f"header {name}: {error.validator}", f"header {name}: {_said(error)}")
+            for error in errors[:1]
+        ]
 
     def _validator(self, pointer: str) -> Draft202012Validator:
         if pointer not in self._validators:
@@ -206,9 +235,8 @@ class Contract:
             )
         return self._validators[pointer]
 
-    def _errors(self, pointer: str, value: Any, what: str) -> list[str]:
-        errors = sorted(self._validator(pointer).iter_errors(value), key=lambda e: list(e.path))
-        return [f"{what}{_place(error)}: {_shortened(error.message)}" for error in errors[:5]]
+    def _errors(self, pointer: str, value: Any) -> list[ValidationError]:
+        return sorted(self._validator(pointer).iter_errors(value), key=lambda e: list(e.path))
 
 
 @functools.cache
@@ -218,32 +246,70 @@ def _bundled() -> Contract:
     return Contract(text, "the bundled contract")
 
 
-def _check_identifiers(status: int, headers: Mapping[str, str], body: str) -> list[str]:
+def _check_identifiers(status: int, headers: Mapping[str, str], body: Any) -> list[Breach]:
     """The rules on ids that hold for every answer, whatever the operation."""
-    problems = []
+    found = []
     request_id = headers.get("x-request-id")
     trace_id = headers.get("x-cycles-trace-id")
     if not request_id:
-        problems.append("header X-Request-Id is missing")
+        found.append(_always("header X-Request-Id is missing"))
     if not trace_id:
-        problems.append("header X-Cycles-Trace-Id is missing")
+        found.append(_always("header X-Cycles-Trace-Id is missing"))
     elif not _TRACE_ID.fullmatch(trace_id) or not trace_id.strip("0"):
-        problems.append(
-            f"header X-Cycles-Trace-Id is {trace_id!r}, expected 32 lower-case hex digits"
-        )
-    if status < 400:
-        return problems
+        kind = "header X-Cycles-Trace-Id is no trace id"
+        said = f"header X-Cycles-Trace-Id is {trace_id!r}, expected 32 lower-case hex digits"
+        found.append(Breach(kind, said))
+    if status < 400 or not isinstance(body, dict):
+        return found
+    if request_id and body.get("request_id", request_id) != request_id:
+        said = f"body /request_id is {body['request_id']!r}, the header {request_id!r}"
+        found.append(Breach("body /request_id is not the header's", said))
+    if trace_id and body.get("trace_id") != trace_id:
+        said = f"body /trace_id is {body.get('trace_id')!r}, the header {trace_id!r}"
+        found.append(Breach("body /trace_id is not the header's", said))
+    return found
+
+
+def _parsed(body: str) -> tuple[Any, str]:
+    """The JSON, or MISSING and why it is none."""
     try:
-        error = parse_json(body)
-    except ValueError:
-        return problems
-    if not isinstance(error, dict):
-        return problems
-    if request_id and error.get("request_id", request_id) != request_id:
-        problems.append(f"body /request_id is {error['request_id']!r}, the header {request_id!r}")
-    if trace_id and error.get("trace_id") != trace_id:
-        problems.append(f"body /trace_id is {error.get('trace_id')!r}, the header {trace_id!r}")
-    return problems
+        return parse_json(body), ""
+    except ValueError as error:
+        return MISSING, str(error)
+
+
+def _always(message: str) -> Breach:
+    """One whose message has no values of the answer."""
+    return Breach(message, message)
+
+
+def _breach_of(error: ValidationError) -> Breach:
+    said = _said(error)
+    rule = said
+    if error.validator not in _TELL_NO_VALUE and error.instance is not None:
+        rule = _shortened(f"{error.validator} {error.validator_value}")
+    kind = "/" + "/".join("*" if isinstance(step, int) else step for step in error.absolute_path)
+    return Breach(f"body {kind}: {rule}", f"body {_place(error)}: {said}")
+
+
+def _said(error: ValidationError) -> str:
+    message = error.message
+    if error.instance is None and message.startswith("None "):
+        message = f"null {message.removeprefix('None ')}"
+    return _shortened(message)
+
+
+def _without(value: Any, places: list[list[str | int]]) -> Any:
+    """A copy without the members at these places. An element of a list stays: it would change the
+    place of those behind it."""
+    value = copy.deepcopy(value)
+    for place in places:
+        holder = value
+        for step in place[:-1]:
+            holder = holder[step]
+        if place and isinstance(holder, dict):
+            holder.pop(place[-1], None)
+    return value
 
 
 def _place(error: ValidationError) -> str:

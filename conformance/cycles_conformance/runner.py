@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cycles_conformance import __version__
+from cycles_conformance.breaches import AS_DECLARED
 from cycles_conformance.casefiles.case import Case
 from cycles_conformance.client import TargetLost
 from cycles_conformance.execution.context import CaseContext, CaseEnded, CaseUnjudged
@@ -91,16 +92,20 @@ def run(
             stopped.set()
             raise
         watcher.finished(result)
-        if fail_fast and result.verdict == "failed":
+        if fail_fast and (result.verdict == "failed" or target.breaches.any):
             stopped.set()
         return result
 
-    early = [check for check in checks if LAST_FEATURE not in check.requires]
-    late = [check for check in checks if LAST_FEATURE in check.requires]
+    tried = [check for check in checks if check.id != AS_DECLARED.id]
+    early = [check for check in tried if LAST_FEATURE not in check.requires]
+    late = [check for check in tried if LAST_FEATURE in check.requires]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         results = {result.case: result for result in pool.map(one, early)}
     for check in late:
         results[check.id] = one(check)
+    if len(tried) < len(checks):
+        results[AS_DECLARED.id] = target.breaches.result()
+        watcher.finished(results[AS_DECLARED.id])
     outcome.results = [results[check.id] for check in checks]
     outcome.seconds = time.monotonic() - begun
     return outcome

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cycles_conformance.breaches import Breaches
 from cycles_conformance.client import Answer, Client, TargetLost
 from cycles_conformance.contract import Contract, Operation
 from cycles_conformance.planes import RUNTIME, OperationRef
@@ -35,6 +36,8 @@ class Target:
     admin_key: str | None = None
     """Secret for ``X-Admin-API-Key``, on every plane."""
     features: frozenset[str] = frozenset()
+    breaches: Breaches = field(default_factory=Breaches)
+    """What the answers of the cases broke."""
     not_offered: Mapping[OperationRef, str] = field(default_factory=dict)
     _shared: Prepared | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)

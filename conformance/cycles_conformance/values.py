@@ -12,6 +12,8 @@ from typing import Any
 
 from cycles_conformance.failures import UnusableAnswer
 
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
+"""What stands for a value that is not there."""
 DEEPEST = 300
 """So deep may an answer be nested: deeper than any request of the cases, and not so deep that to
 compare two would exhaust the stack."""

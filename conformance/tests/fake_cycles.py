@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cycles_conformance import runner
+from cycles_conformance.breaches import AS_DECLARED
 from cycles_conformance.casefiles.case import Collection
 from cycles_conformance.casefiles.loading import load
 from cycles_conformance.client import Client
@@ -254,16 +255,22 @@ def collected(folder: Path, steps: str, **kwargs: Any) -> Collection:
     return load(case_file(folder, steps, **kwargs))
 
 
-def outcome(
+def outcome(collection: Collection, url: str, **options: Any) -> CaseResult:
+    """What came of the one case of a collection; options as ``outcomes`` has them."""
+    result, _ = outcomes(collection, url, **options)
+    return result
+
+
+def outcomes(
     collection: Collection, url: str, provisioner: FakeProvisioner | None = None, **options: Any
-) -> CaseResult:
-    """What came of the one case of a collection."""
+) -> tuple[CaseResult, CaseResult]:
+    """What came of the one case of a collection, and of the check of all its answers."""
     planes = {RUNTIME: Plane(Client(url, timeout=5), CONTRACT)}
     target = Target(planes=planes, provisioner=provisioner or FakeProvisioner(), **options)
     try:
         run = runner.run(
             target,
-            collection.cases,
+            [*collection.cases, AS_DECLARED],
             runner.execute_case,  # type: ignore[arg-type]
             Quiet(),
             level="MAY",
@@ -272,8 +279,8 @@ def outcome(
         )
     finally:
         target.close()
-    [result] = run.results
-    return result
+    result, declared = run.results
+    return result, declared
 
 
 CONTRACT = Contract.load()

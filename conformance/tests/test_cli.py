@@ -139,7 +139,7 @@ def test_a_conformant_server(run: Run) -> None:
     with serving(constantly(granted())) as server:
         result = run(server.url, "--seed", "5")
     assert result.exit_code == 0
-    assert result.output.rstrip().split("\n")[-1].startswith("CONFORMANT at SHOULD: 1 case")
+    assert result.output.rstrip().split("\n")[-1].startswith("CONFORMANT at SHOULD: 2 cases")
     assert "seed 5" in result.output
 
 
@@ -148,7 +148,7 @@ def test_a_server_that_is_not(run: Run) -> None:
         result = run(server.url)
     assert result.exit_code == 1
     assert "contract: body /decision: 'MAYBE' is not one of" in result.output
-    assert result.output.rstrip().split("\n")[-1].startswith("NOT CONFORMANT at MUST: 1 of 1")
+    assert result.output.rstrip().split("\n")[-1].startswith("NOT CONFORMANT at MUST: 1 of 2")
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ REPOSITORY_COPY = Path(__file__).parents[2] / "openapi" / "cycles-protocol-v0.ya
 
 
 def found(operation: str, answer: Reply, named: tuple[int, ...] = ()) -> list[str]:
-    return CONTRACT.check_answer(
+    checked = CONTRACT.check_answer(
         CONTRACT.operations[operation],
         answer.status,
         answer.headers,
         answer.body.decode("utf-8", "surrogateescape"),
         named,
     )
+    return [breach.message for breach in checked.breaches]
 
 
 def test_the_bundled_contract() -> None:

@@ -81,7 +81,7 @@ def test_a_mistake_in_a_matcher(run: Run) -> None:
     result = run()
     assert result.exit_code == 2
     assert IN_THE_MATCHER in lines(result)
-    assert lines(result)[-1] == "NO VERDICT: the kit failed in 1 case"
+    assert lines(result)[-1] == "NO VERDICT: the kit failed in 1 case, 1 passed"
     assert "✗" not in result.output
     assert "Traceback" not in result.output
     assert "Traceback" in run("--verbose").output
@@ -92,9 +92,9 @@ def test_the_reports_tell_it(run: Run, tmp_path: Path) -> None:
     reports = {kind: tmp_path / f"report.{kind}" for kind in ("json", "xml", "html")}
     run(*[part for path in reports.values() for part in ("--report", path)])
     told = json.loads(reports["json"].read_text())
-    [case] = told["results"]
+    case, _ = told["results"]
     assert (told["conformant"], told["totals"]["kit_failed"]) == (False, 1)
-    assert (told["totals"]["failed"], told["levels"]["MUST"]["state"]) == (0, "not run")
+    assert told["totals"]["failed"] == 0
     assert (case["verdict"], case["problems"]) == ("kit failed", [])
     assert case["kit_failure"]["step"] == "step 1 (reserve)"
     assert case["kit_failure"]["error"] == PLANTED
@@ -122,7 +122,7 @@ def test_the_other_cases_go_on_and_a_real_failure_is_shown(run: Run, tmp_path: P
     assert IN_THE_MATCHER in lines(result)
     assert 'body /decision is "ALLOW", expected "DENY"' in result.output
     assert lines(result)[-1] == (
-        "NOT CONFORMANT at MUST: 1 of 1 case failed; the kit failed in 1 case"
+        "NOT CONFORMANT at MUST: 1 of 2 cases failed; the kit failed in 1 case"
     )
 
 
@@ -244,7 +244,7 @@ def test_answers_that_nobody_can_work_with(run: Run, steps: str, answer: Reply, 
     result = run(steps=steps, answer=lambda request: answer)
     assert result.exit_code == 1, result.output
     assert says in result.output
-    assert lines(result)[-1].startswith("NOT CONFORMANT at MUST: 1 of 1")
+    assert lines(result)[-1].startswith("NOT CONFORMANT at MUST: 1 of 2")
 
 
 @pytest.mark.parametrize(

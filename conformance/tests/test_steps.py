@@ -28,7 +28,7 @@ from fake_cycles import (
     committed,
     granted,
     in_turn,
-    outcome,
+    outcomes,
     refusal,
     reply,
     reservation,
@@ -40,7 +40,8 @@ Play = Callable[..., tuple[CaseResult, FakeServer]]
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    """Runs steps against a server that gives the answers in turn (or those of a function)."""
+    """Runs steps against a server that gives the answers in turn (or those of a function): what
+    came of them, or with ``declared=True`` of the check of all answers."""
 
     def played(
         steps: str, *replies: Reply | Callable[[Request], Reply], **options: Any
@@ -48,9 +49,10 @@ def play(tmp_path: Path) -> Play:
         first = replies[0]
         script = in_turn(*replies) if isinstance(first, Reply) else first  # type: ignore[arg-type]
         head, level = options.pop("head", ""), options.pop("level", "MUST")
+        declared = options.pop("declared", False)
         with serving(script) as server:
             cases = collected(tmp_path / "cases", steps, head=head, level=level)
-            return outcome(cases, server.url, **options), server
+            return outcomes(cases, server.url, **options)[declared], server
 
     return played
 
@@ -311,24 +313,69 @@ def test_an_answer_that_breaks_off_is_a_failure(play: Play) -> None:
 # -- the contract, whatever the case says ---------------------------------------------------------
 
 
-def test_a_breach_is_a_must_whatever_the_level_of_the_case(play: Play) -> None:
-    steps = "- {do: reserve, expect: {body: {decision: DENY}}}"
-    result, _ = play(steps, granted(surprise=1), level="MAY")
-    assert [(problem.level, problem.message.split(":")[0]) for problem in result.problems] == [
+def test_no_case_ends_on_a_breach(play: Play) -> None:
+    steps = "- {do: reserve}\n- {do: reserve, expect: {body: {decision: DENY}}}"
+    result, server = play(steps, granted(surprise=1), level="MAY")
+    assert [(problem.level, problem.message) for problem in result.problems] == [
         ("MAY", 'body /decision is "ALLOW", expected "DENY"'),
-        ("MUST", "contract"),
     ]
-    assert result.verdict == "failed"
+    assert len(server.requests) == 2
+
+
+def test_a_kind_of_breach_is_said_once_and_is_a_must(play: Play) -> None:
+    steps = "- {do: reserve, times: 3}\n- {do: balances, times: 2}"
+    result, _ = play(
+        steps,
+        granted(surprise=1, decision="MAYBE"),
+        granted(surprise=2, decision="PERHAPS"),
+        granted(),
+        balances(balance(remaining=1), {**balance(remaining=1), "debt": None}),
+        balances({**balance(remaining=1), "debt": None, "spent": None}),
+        level="MAY",
+        declared=True,
+    )
+    assert (result.level, result.verdict) == ("MUST", "failed")
+    assert [problem.message for problem in result.problems] == [
+        "contract: body /: Additional properties are not allowed ('surprise' was unexpected): "
+        "2 answers of createReservation, first in the-case",
+        "contract: body /balances/1/debt: null is not of type 'object': 2 answers of getBalances, "
+        "first in the-case",
+        "contract: body /balances/0/spent: null is not of type 'object': 1 answer of getBalances, "
+        "first in the-case",
+        "contract: body /decision: 'MAYBE' is not one of ['ALLOW', 'ALLOW_WITH_CAPS', 'DENY']: "
+        "2 answers of createReservation, first in the-case",
+    ]
+    first = result.problems[0].exchange
+    assert first is not None and '"surprise": 1' in first.response_body
+    assert {problem.level for problem in result.problems} == {"MUST"}
+
+
+def test_what_is_null_and_may_not_be_counts_as_absent(play: Play) -> None:
+    steps = """
+- {do: reserve, expect: {body: {caps: {$absent: true}, decision: ALLOW}}}
+- {pages: list, rows: []}
+- {ledger: [{remaining: 5, debt: 0}]}
+- {do: reserve, expect: {body: {reserved: {$present: true}}}}
+"""
+    result, _ = play(
+        steps,
+        granted(caps=None),
+        reply(200, {"reservations": [], "next_cursor": None, "has_more": None}),
+        balances({**balance(allocated=5, remaining=5), "debt": None, "is_over_limit": None}),
+        granted(reserved=None),
+    )
+    assert messages(result) == ['body /reserved is missing, expected {"$present": true}']
 
 
 def test_an_undeclared_status_is_a_breach_unless_the_step_names_it(play: Play) -> None:
     answer = refusal(404, "NOT_FOUND")
-    result, _ = play("- {do: balances, expect: {status: 4xx}}", answer)
-    assert messages(result) == ["contract: status 404 is not declared for getBalances"]
-    result, _ = play("- {do: balances, expect: {status: 404}}", answer)
+    result, _ = play("- {do: balances, expect: {status: 4xx}}", answer, declared=True)
+    [message] = messages(result)
+    assert message.startswith("contract: status 404 is not declared for getBalances: 1 answer")
+    result, _ = play("- {do: balances, expect: {status: 404}}", answer, declared=True)
     assert result.verdict == "passed"
     readings = "- {do: balances, readings: [{saw: a, status: 200}, {saw: b, status: [403, 404]}]}"
-    result, _ = play(readings, answer)
+    result, _ = play(readings, answer, declared=True)
     assert result.verdict == "passed"
 
 
@@ -363,9 +410,11 @@ def test_a_request_of_no_template_is_free_of_the_contract(play: Play) -> None:
 )
 def test_answers_that_are_nonsense(play: Play, step: str, answer: Reply) -> None:
     result, _ = play(f"- {step}", answer)
-    assert result.verdict == "failed"
-    assert all(problem.level == "MUST" for problem in result.problems)
+    assert result.kit_failure is None
     assert result.exchanges
+    declared, _ = play(f"- {step}", answer, declared=True)
+    assert "failed" in (result.verdict, declared.verdict)
+    assert all(problem.level == "MUST" for problem in (*result.problems, *declared.problems))
 
 
 def test_a_valid_answer_that_a_later_step_cannot_work_with(play: Play) -> None:
@@ -537,8 +586,8 @@ def test_an_answer_that_is_no_outcome(play: Play) -> None:
 
 
 def test_breaches_count_at_the_same_time_as_well(play: Play) -> None:
-    result, _ = play(RACE % 4, together(granted(surprise=1)), level="MAY")
-    assert {problem.level for problem in result.problems} == {"MUST"}
+    result, _ = play(RACE % 4, together(granted(surprise=1)), level="MAY", declared=True)
+    assert [": 4 answers of createReservation" in message for message in messages(result)] == [True]
 
 
 @pytest.mark.parametrize(("same", "fits"), [("[/remaining_ttl_ms]", True), ("[]", False)])
@@ -771,7 +820,8 @@ def test_cases_that_are_not_run(play: Play, options: dict[str, Any], reason: str
 
 
 def test_exchanges_are_kept(play: Play) -> None:
-    result, server = play("- {do: reserve, times: 60}\n- do: commit", granted())
+    steps = "- {do: reserve, times: 60}\n- {do: commit, expect: {status: 404}}"
+    result, server = play(steps, granted())
     assert result.verdict == "failed"
     assert len(server.requests) == 61
     # The last ones are kept, both sides as they were.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cycles_conformance.assertions.matching import MISSING, SchemaCheck, match, same, shown
+from cycles_conformance.assertions.matching import SchemaCheck, match, same, shown
 from cycles_conformance.client import Answer
-from cycles_conformance.values import Values, without
+from cycles_conformance.values import MISSING, Values, without
 
 
 def mismatches(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cycles_conformance.assertions.matching import MISSING, match, shown
+from cycles_conformance.assertions.matching import match, shown
+from cycles_conformance.values import MISSING
 
 AMOUNTS = ("allocated", "remaining", "reserved", "spent", "debt")
 TOLD = (*AMOUNTS, "overdraft_limit")

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cycles_conformance.failures import UnusableAnswer
-from cycles_conformance.values import at_pointer
+from cycles_conformance.values import MISSING, at_pointer
 
 SchemaCheck = Callable[[str, Any], list[str]]
 """Name of a schema and a value → what is wrong with it."""
 
-MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "integer": lambda value: is_number(value) and (isinstance(value, int) or value.is_integer()),

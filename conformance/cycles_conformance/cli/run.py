@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from cycles_conformance import probe, report, runner
+from cycles_conformance.breaches import AS_DECLARED
 from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.cli.options import (
     contracts_of,
@@ -130,8 +131,8 @@ def run(
 def chosen(
     folder: Path | None, contracts: Mapping[str, Contract], level: Level, only: Sequence[str]
 ) -> list[Any]:
-    """The cases and property checks that the options name, in order. Raises
-    click.ClickException (exit code 2)."""
+    """The cases and property checks that the options name, in order, and the check of all their
+    answers. Raises click.ClickException (exit code 2)."""
     try:
         collection = load(folder, contracts)
     except CaseFileError as error:
@@ -148,7 +149,7 @@ def chosen(
     if not found:
         levels = " and ".join(sorted({check.level for check in named}))
         raise could_not_run(f"--level {level} leaves no case: all that are chosen are {levels}")
-    return found
+    return [*found, AS_DECLARED]
 
 
 def carried_out(

@@ -11,7 +11,7 @@ from cycles_conformance.assertions.expectations import statuses_of, summary
 from cycles_conformance.assertions.matching import match, same, shown
 from cycles_conformance.client import Answer
 from cycles_conformance.execution.context import CaseContext
-from cycles_conformance.execution.judging import breaches, mismatches_of
+from cycles_conformance.execution.judging import mismatches_of
 from cycles_conformance.execution.sending import send
 from cycles_conformance.results import Exchange, Problem
 from cycles_conformance.values import without
@@ -30,8 +30,6 @@ def run_parallel(context: CaseContext, step: Mapping[str, Any], label: str) -> N
         if isinstance(answer, Exchange):
             problems.append(Problem("MUST", answer.failure or "no answer", label, answer))
             continue
-        named = {"expect": {"status": statuses}}
-        problems += breaches(context, {**request, **named}, answer, label)
         for i, outcome in enumerate(step["outcomes"]):
             if not mismatches_of(context, request, outcome, answer):
                 counts[i] += 1

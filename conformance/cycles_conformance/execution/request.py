@@ -18,8 +18,8 @@ POLL_SECONDS = 0.5
 
 
 def ask(context: CaseContext, step: Mapping[str, Any], label: str) -> Answer:
-    """Send one request, and hold the answer to the contract and to ``step["expect"]``. May be
-    called from several threads. Raises CaseEnded when there is no answer, or a wrong one."""
+    """Send one request, and hold the answer to ``step["expect"]``. May be called from several
+    threads. Raises CaseEnded when there is no answer, or a wrong one."""
     with context.within(label):
         answer = _sent(context, step, label)
         if problems := judged(context, step, answer, label):

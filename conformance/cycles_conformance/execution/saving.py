@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from cycles_conformance.assertions.expectations import summary
-from cycles_conformance.assertions.matching import MISSING
 from cycles_conformance.casefiles.templates import template_of
 from cycles_conformance.client import Answer
 from cycles_conformance.execution.context import CaseContext, CaseUnjudged
-from cycles_conformance.values import at_pointer
+from cycles_conformance.values import MISSING, at_pointer
 
 
 def save(context: CaseContext, step: Mapping[str, Any], answer: Answer, label: str) -> None:

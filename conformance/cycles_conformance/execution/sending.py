@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cycles_conformance.casefiles.templates import operation_of, plane_of, template_of
 from cycles_conformance.client import Answer, path_of
 from cycles_conformance.execution.context import CaseContext
+from cycles_conformance.planes import OperationRef
 from cycles_conformance.results import Exchange
 from cycles_conformance.target import ADMIN_KEY, API_KEY
 from cycles_conformance.values import merge_patch
@@ -21,14 +23,18 @@ PATIENCE = 2 * LONGEST_WAIT
 
 
 def send(
-    context: CaseContext, step: Mapping[str, Any], label: str, expected: Iterable[int]
+    context: CaseContext, step: Mapping[str, Any], label: str, expected: Collection[int]
 ) -> Answer | Exchange:
     """The answer, or the bare exchange when none came. Sent again while the server's rate limit
-    refuses it, unless 429 is among the statuses that are expected. Raises TargetLost."""
+    refuses it, unless 429 is among the statuses that are expected. Each answer is held against the
+    contract; what breaks it is noted for the run, and the body that is returned is what there is
+    to judge by. Raises TargetLost."""
     patient = 429 not in expected
     deadline = time.monotonic() + PATIENCE
     while True:
         answer = _send_once(context, step, label)
+        if isinstance(answer, Answer) and "do" in step:
+            answer = _checked(context, operation_of(step["do"]), answer, expected)
         seconds = _asked_to_wait(answer)
         if seconds is None or not patient or time.monotonic() + seconds > deadline:
             return answer
@@ -66,6 +72,17 @@ def _send_once(context: CaseContext, step: Mapping[str, Any], label: str) -> Ans
     answer = client.send(label, method, path, query=query, headers=headers, body=body)
     context.keep(answer.exchange if isinstance(answer, Answer) else answer)
     return answer
+
+
+def _checked(
+    context: CaseContext, ref: OperationRef, answer: Answer, expected: Collection[int]
+) -> Answer:
+    target = context.target
+    found = target.planes[ref.plane].contract.check_answer(
+        target.operation(ref), answer.status, answer.headers, answer.text, expected
+    )
+    target.breaches.hear(found.breaches, ref, context.case.id, answer.exchange)
+    return replace(answer, body=found.body)
 
 
 def _credentials(context: CaseContext, who: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cycles_conformance.report import tally
+from cycles_conformance.report.causes import causes
 from cycles_conformance.report.curl import curl
 from cycles_conformance.report.mask import masked, masked_case
 from cycles_conformance.report.text import (
@@ -153,6 +154,9 @@ def summary(run: RunResult, console: Console, *, verbose: bool = False) -> None:
         for operation, answer in run.not_offered.items():
             _say(console, f"  {operation}: {one_line(answer, 200)}")
     against = tally.failures(run)
+    if len(against) > 1:
+        groups = {f"{one.level}  {one.what}": one.cases for one in causes(run)}
+        _grouped(console, "Causes of failures", groups, counted=True)
     if against:
         _heading(console, "Failures")
         for case in against:
@@ -255,7 +259,8 @@ def _grouped(
 def _failure(console: Console, case: CaseResult) -> None:
     _say(console, *_title(case), (f"  {case.area}", "dim"))
     _say(console, (f"  {case.why}", "dim"))
-    _say(console, (f"  Clauses: {', '.join(case.clauses)}", "dim"))
+    if case.clauses:
+        _say(console, (f"  Clauses: {', '.join(case.clauses)}", "dim"))
     if case.seed is not None:
         _say(console, (f"  Replay with seed {case.seed}", "dim"))
     shown = None

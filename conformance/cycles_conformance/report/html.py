@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from cycles_conformance.report import tally, text
+from cycles_conformance.report.causes import causes
 from cycles_conformance.report.curl import curl
 from cycles_conformance.report.mask import masked
 from cycles_conformance.results import LEVELS, Exchange, RunResult
@@ -24,6 +25,7 @@ def render(run: RunResult) -> bytes:
     script and every request.
     """
     run = masked(run)
+    failures = tally.failures(run)
     page = _environment().get_template("page.html.j2")
     shown = page.render(
         run=run,
@@ -34,7 +36,9 @@ def render(run: RunResult) -> bytes:
         levels=[level for level in LEVELS if run.at(level)],
         areas=tally.by_area_and_level(run),
         all_areas={level: tally.tally(run.at(level)) for level in LEVELS},
-        failures=tally.failures(run),
+        causes=causes(run),
+        failures=failures,
+        places={case.case: place for place, case in enumerate(failures, 1)},
         kit_failures=tally.kit_failures(run),
         readings=tally.readings(run),
         not_run=tally.not_run(run),

@@ -31,6 +31,10 @@ Everything that the run holds, with secrets masked and nothing cut::
       "areas": {                          # levels that have no case in the run are left out
         "commit": {"MUST": {"passed": 20, "failed": 1, "not_run": 0, "kit_failed": 0}}
       },
+      "causes": [                         # every failed case under one of them
+        {"level": "MUST", "what": "commit: status 500 INTERNAL_ERROR, expected status 200",
+         "cases": ["commit-charges-actual"]}
+      ],
       "readings": {"any debt blocks new work": ["debt-blocks-reserve"]},
       "not_run": {"no admin key was given": ["admin-lists-for-tenant"]},
       "not_offered": {"getEvidence": "404"},   # plane.operationId beside the runtime
@@ -67,6 +71,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cycles_conformance.report import tally
+from cycles_conformance.report.causes import causes
 from cycles_conformance.report.curl import curl
 from cycles_conformance.report.mask import masked
 from cycles_conformance.results import CaseResult, RunResult
@@ -107,6 +112,7 @@ def render(run: RunResult) -> bytes:
             area: {level: asdict(counts) for level, counts in by_level.items() if counts.total}
             for area, by_level in tally.by_area_and_level(run).items()
         },
+        "causes": [asdict(cause) for cause in causes(run)],
         "readings": tally.readings(run),
         "not_run": tally.not_run(run),
         "not_offered": run.not_offered,

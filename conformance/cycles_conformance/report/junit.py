@@ -8,6 +8,7 @@ from dataclasses import asdict
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from cycles_conformance.report import tally
+from cycles_conformance.report.causes import cause_of
 from cycles_conformance.report.curl import curl
 from cycles_conformance.report.mask import masked
 from cycles_conformance.report.text import LIMIT, exchange_text, one_line, shortened, visible
@@ -83,7 +84,9 @@ def _failure(case: CaseResult) -> Failure:
     if len(problems) > 1:
         message += f" (and {len(problems) - 1} more)"
     failure = Failure(visible(message), tally.gravest(case))
-    told = [f"{case.why}\nClauses: {', '.join(case.clauses)}"]
+    told = [case.why, f"Cause: {cause_of(case)}"]
+    if case.clauses:
+        told.append(f"Clauses: {', '.join(case.clauses)}")
     if case.seed is not None:
         told.append(f"Replay with seed {case.seed}")
     for problem in problems:
