@@ -27,7 +27,7 @@ from cycles_conformance.results import (
     Problem,
     RunResult,
 )
-from cycles_conformance.target import LAST_FEATURE, Target
+from cycles_conformance.target import ALONE, QUIET, Target
 
 
 class Check(Protocol):
@@ -97,8 +97,8 @@ def run(
         return result
 
     tried = [check for check in checks if check.id != AS_DECLARED.id]
-    early = [check for check in tried if LAST_FEATURE not in check.requires]
-    late = [check for check in tried if LAST_FEATURE in check.requires]
+    early = [check for check in tried if not _alone(check)]
+    late = sorted((check for check in tried if _alone(check)), key=_alone)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         results = {result.case: result for result in pool.map(one, early)}
     for check in late:
@@ -152,6 +152,11 @@ def _run_check(
     return result
 
 
+def _alone(check: Check) -> list[int]:
+    """Where a check stands among those that run alone; empty for others."""
+    return [place for place, feature in enumerate(ALONE) if feature in check.requires]
+
+
 def _planes(target: Target) -> dict[str, PlaneResult]:
     return {
         name: PlaneResult(plane.client.url, plane.contract.title, plane.contract.sha256)
@@ -166,7 +171,7 @@ def _kit_failure(step: str, error: BaseException) -> KitFailure:
 def _why_not(target: Target, check: Check) -> str:
     """Why a check cannot be run against this target; empty if it can."""
     for feature in check.requires:
-        if feature not in target.features:
+        if feature not in (QUIET, *target.features):
             return {
                 "admin_key": "no X-Admin-API-Key for the runtime plane was given",
                 "evidence": "the server sends no evidence references",

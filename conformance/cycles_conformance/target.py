@@ -14,8 +14,12 @@ from cycles_conformance.provisioners import Given, Prepared, Provisioner
 
 API_KEY = "X-Cycles-API-Key"
 ADMIN_KEY = "X-Admin-API-Key"
-LAST_FEATURE = "rate_limit"
-"""Cases that use up a rate limit run when all others are done, one after the other."""
+QUIET = "quiet"
+"""Nothing else of the run writes meanwhile."""
+RATE_LIMIT = "rate_limit"
+"""The rate limit of the public operations may be used up."""
+ALONE = (QUIET, RATE_LIMIT)
+"""Cases that require one of them run when all others are done, one by one, in this order."""
 
 
 @dataclass(frozen=True)

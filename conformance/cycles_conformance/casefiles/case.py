@@ -21,7 +21,7 @@ KINDS: dict[str, frozenset[str]] = {
         | {"expect", "readings", "save", "times", "until"}
     ),
     "parallel": frozenset({"outcomes", "same"}),
-    "pages": frozenset({"as", "query", "headers", "most", "rows", "unique", "save"}),
+    "pages": frozenset({"as", "query", "headers", "most", "rows", "repeats", "save"}),
     "ledger": frozenset({"within"}),
     "wait": frozenset(),
     "provision": frozenset(),

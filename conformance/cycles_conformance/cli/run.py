@@ -30,7 +30,7 @@ from cycles_conformance.properties import PROPERTIES, Property
 from cycles_conformance.provisioners import ProvisioningError
 from cycles_conformance.report import console as shown
 from cycles_conformance.results import LEVELS, CaseResult, Level, RunResult
-from cycles_conformance.target import LAST_FEATURE, Target, reach
+from cycles_conformance.target import RATE_LIMIT, Target, reach
 
 
 @click.command()
@@ -112,7 +112,7 @@ def run(
             raise could_not_run(f"--report: {path}: there is no folder {path.parent}")
     target = target_of(options, contracts)
     if rate_limit and throttle:
-        target.features |= {LAST_FEATURE}
+        target.features |= {RATE_LIMIT}
     if seed is None:
         seed = secrets.randbelow(2**32)
     outcome = carried_out(

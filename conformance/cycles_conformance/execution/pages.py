@@ -8,11 +8,11 @@ from typing import Any
 from cycles_conformance.assertions.matching import match, shown
 from cycles_conformance.client import Answer
 from cycles_conformance.execution.context import CaseContext
+from cycles_conformance.execution.repeats import ROWS, may_repeat, once
 from cycles_conformance.execution.request import ask
 from cycles_conformance.results import Problem
 from cycles_conformance.values import at_pointer
 
-_ITEMS = {"list": "reservations", "balances": "balances"}
 _UNIQUE = {"list": "/reservation_id"}
 _MOST = 50
 
@@ -34,23 +34,26 @@ def pages(
 def run_pages(context: CaseContext, step: Mapping[str, Any], label: str) -> None:
     """Raises CaseEnded."""
     name, most = step["pages"], step.get("most", _MOST)
-    request = {"do": name, **{k: step[k] for k in ("as", "headers") if k in step}}
+    request = {"do": name, **{k: step[k] for k in ("as", "headers", "repeats") if k in step}}
     rows: list[Any] = []
 
     def page(query: Mapping[str, Any]) -> Answer:
         answer = ask(context, {**request, "query": query}, f"{label} from row {len(rows) + 1}")
-        if problems := _page_problems(context, query, _ITEMS[name], answer, label):
+        if problems := _page_problems(context, query, ROWS[name], answer, label):
             context.fail(problems)
         return answer
 
     for answer in pages(page, step.get("query", {}), most):
-        rows += answer.told(f"/{_ITEMS[name]}", list)
+        rows += answer.told(f"/{ROWS[name]}", list)
     problems = []
+    rows, again = once(rows)
+    if again and not may_repeat(step):
+        problems.append(f"{shown(again[0])} comes twice")
     if answer.maybe("/next_cursor", str) is not None:
         problems.append(f"the list goes on after {most} pages and {len(rows)} rows")
     patterns = [step["rows"]] if "rows" in step else []
-    if unique := step.get("unique", _UNIQUE.get(name)):
-        patterns.insert(0, {"$distinct": unique})
+    if name in _UNIQUE:
+        patterns.insert(0, {"$distinct": _UNIQUE[name]})
     values = context.values_of(step)
     for pattern in patterns:
         problems += [

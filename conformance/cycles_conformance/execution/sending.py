@@ -11,6 +11,7 @@ from typing import Any
 from cycles_conformance.casefiles.templates import operation_of, plane_of, template_of
 from cycles_conformance.client import Answer, path_of
 from cycles_conformance.execution.context import CaseContext
+from cycles_conformance.execution.repeats import with_rows_once
 from cycles_conformance.planes import OperationRef
 from cycles_conformance.results import Exchange
 from cycles_conformance.target import ADMIN_KEY, API_KEY
@@ -35,6 +36,7 @@ def send(
         answer = _send_once(context, step, label)
         if isinstance(answer, Answer) and "do" in step:
             answer = _checked(context, operation_of(step["do"]), answer, expected)
+            answer = with_rows_once(step, answer)
         seconds = _asked_to_wait(answer)
         if seconds is None or not patient or time.monotonic() + seconds > deadline:
             return answer
