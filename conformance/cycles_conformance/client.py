@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ LOST_AFTER = 25
 """So many requests in a row without an answer, and the target counts as gone."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """What comes beyond is not read."""
+_REMEMBERED = 200
 KEPT_CHARACTERS = 256 * 1024
 """So much of a body is kept for the reports."""
 
@@ -91,6 +94,7 @@ class Client:
             raise TargetLost(f"no HTTP client by this environment: {error}") from error
         self._timeout = timeout
         self._unanswered = 0
+        self._took: deque[float] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
 
     def send(
@@ -119,6 +123,7 @@ class Client:
             # which says nothing about it. Idempotency keys make it safe to ask once more.
             response, content, failure, _ = self._attempt(method, url, sent, body)
         milliseconds = (time.monotonic() - started) * 1000
+        self._took.append(milliseconds)
         self._count(failure)
         if response is None:
             return Exchange(
@@ -140,6 +145,11 @@ class Client:
             parsed(text),
             exchange,
         )
+
+    @property
+    def usual_ms(self) -> float:
+        """The median of the last requests, 0 before the first."""
+        return statistics.median([*self._took] or [0.0])
 
     def close(self) -> None:
         self._http.close()

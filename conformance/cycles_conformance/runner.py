@@ -15,6 +15,7 @@ from cycles_conformance.breaches import AS_DECLARED
 from cycles_conformance.casefiles.case import Case
 from cycles_conformance.client import TargetLost
 from cycles_conformance.execution.context import CaseContext, CaseEnded, CaseUnjudged
+from cycles_conformance.execution.patience import ATTEMPTS, TooSlow
 from cycles_conformance.execution.steps import run_steps
 from cycles_conformance.failures import KitFailed, UnusableAnswer, described
 from cycles_conformance.planes import URL_OPTIONS, OperationRef
@@ -113,8 +114,14 @@ def run(
 
 def execute_case(target: Target, case: Case, result: CaseResult) -> None:
     """The steps of one case of the files."""
-    prepared = target.prepare(case.given)
-    run_steps(CaseContext(target, case, prepared, result), case.steps)
+    for attempt in range(ATTEMPTS):
+        context = CaseContext(target, case, target.prepare(case.given), result, attempt)
+        try:
+            return run_steps(context, case.steps)
+        except TooSlow:
+            # What was seen so far belongs to this attempt.
+            result.readings.clear()
+    raise CaseUnjudged(f"the wire is too slow: a lease lapsed before it could be used, {ATTEMPTS}x")
 
 
 def _run_check(

@@ -54,6 +54,11 @@ class Target:
         """Raises KeyError when its plane has no URL or its contract no such operation."""
         return self.planes[ref.plane].contract.operations[ref.operation_id]
 
+    @property
+    def usual_ms(self) -> float:
+        """What a call to the runtime plane takes, as far as the run has seen."""
+        return self.runtime.client.usual_ms
+
     def close(self) -> None:
         for plane in self.planes.values():
             plane.client.close()

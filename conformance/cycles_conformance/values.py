@@ -20,6 +20,7 @@ compare two would exhaust the stack."""
 
 _NAME = re.compile(r"\$\{([^}]*)\}")
 _NOW = re.compile(r"now(?:([+-])(\d+))?")
+_LEASE = re.compile(r"lease:(\d+)")
 _LONG = re.compile(r"long:(\d+)")
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -34,11 +35,14 @@ class UnknownValue(Exception):
 
 
 class Values:
-    """The values that one step can read. ``extra`` holds those of the step alone."""
+    """The values that one step can read. ``spare_ms`` is what leases are made longer by."""
 
-    def __init__(self, known: Mapping[str, Any], secrets_of_keys: Mapping[str, str]) -> None:
+    def __init__(
+        self, known: Mapping[str, Any], secrets_of_keys: Mapping[str, str], spare_ms: int = 0
+    ) -> None:
         self._known = known
         self._secrets = secrets_of_keys
+        self._spare_ms = spare_ms
 
     def resolve(self, value: Any) -> Any:
         """The same data with every value put in. Raises UnknownValue, and UnusableAnswer when a
@@ -86,6 +90,8 @@ class Values:
         if found := _NOW.fullmatch(name):
             offset = int(found.group(2) or 0)
             return time.time_ns() // 1_000_000 + (-offset if found.group(1) == "-" else offset)
+        if found := _LEASE.fullmatch(name):
+            return int(found.group(1)) + self._spare_ms
         if found := _LONG.fullmatch(name):
             return "x" * int(found.group(1))
         if name.startswith("key:") and name[4:] in self._secrets:
@@ -106,7 +112,9 @@ def names_in(value: Any) -> set[str]:
 
 def is_computed(name: str) -> bool:
     """Whether a name needs no one to set it."""
-    return name in ("new", "self", "unit") or bool(_NOW.fullmatch(name) or _LONG.fullmatch(name))
+    return name in ("new", "self", "unit") or any(
+        form.fullmatch(name) for form in (_NOW, _LEASE, _LONG)
+    )
 
 
 def parse_json(text: str) -> Any:

@@ -184,7 +184,7 @@ def test_texts_that_are_no_case_file(tmp_path: Path, text: str, says: str) -> No
             "step 1: request 2: times: 0 is less than the minimum of 1",
         ),
         ("- {do: get, save: {x: cursor}}", "step 1: save/x: 'cursor' does not match"),
-        ("- {wait: soon}", "step 1: wait: 'soon' is not of type 'number'"),
+        ("- {wait: soon}", 'step 1: wait: "soon" cannot stand here'),
         ("- {provision: {melt: ''}}", "step 1: provision: Additional properties are not allowed"),
         (
             "- {provision: {freeze: {scop: a}}}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -601,6 +602,58 @@ def test_answers_that_must_be_the_same(play: Play, same: str, fits: bool) -> Non
     assert [message[:19] for message in messages(result)] == (
         [] if fits else ["two answers differ:"]
     )
+
+
+# -- short leases ---------------------------------------------------------------------------------
+
+IN_TIME = """
+- {do: reserve, body: {ttl_ms: "${lease:100}", grace_period_ms: 0}}
+- {do: get, in_time: true, expect: {body: {status: ACTIVE}}}
+- {wait: {lease: 100, more: 1}}
+- {do: get}
+"""
+
+
+def late(*seconds: float) -> Callable[[Request], Reply]:
+    """Answers each look at a reservation so many seconds late, in turn; the last one repeats."""
+    left = list(seconds)
+
+    def answer(request: Request) -> Reply:
+        if request.method == "POST":
+            return granted()
+        time.sleep(left.pop(0) if len(left) > 1 else left[0])
+        return reply(200, reservation(1))
+
+    return answer
+
+
+def test_a_case_that_was_too_slow_begins_again_with_a_longer_lease(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cycles_conformance.execution.patience._MORE_MS", 500)
+    result, server = play(IN_TIME, late(0.4, 0))
+    assert (result.verdict, messages(result)) == ("passed", [])
+    asked = [request.body["ttl_ms"] for request in server.requests if request.method == "POST"]
+    assert len(server.requests) == 5
+    assert 100 <= asked[0] < 400
+    assert asked[1] >= 600
+
+
+def test_a_wire_too_slow_for_a_case_is_no_verdict(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cycles_conformance.execution.patience._MORE_MS", 0)
+    monkeypatch.setattr("cycles_conformance.execution.patience._ROUND_TRIPS", 0)
+    result, server = play(IN_TIME, late(0.2))
+    assert result.verdict == "not run"
+    assert result.reason.startswith("the wire is too slow")
+    assert len(server.requests) == 8
+
+
+def test_what_is_wrong_in_time_is_wrong(play: Play) -> None:
+    result, server = play(IN_TIME.replace("ACTIVE", "COMMITTED"), late(0))
+    assert messages(result) == ['body /status is "ACTIVE", expected "COMMITTED"']
+    assert len(server.requests) == 2
 
 
 # -- pages ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from cycles_conformance.results import Level
 KINDS: dict[str, frozenset[str]] = {
     "do": frozenset(
         {"as", "name", "path", "query", "headers", "body", "body_exact", "raw"}
-        | {"expect", "readings", "save", "times", "until"}
+        | {"expect", "readings", "save", "times", "until", "in_time"}
     ),
     "send": frozenset(
         {"as", "name", "plane", "query", "headers", "body_exact", "raw"}
@@ -22,7 +22,7 @@ KINDS: dict[str, frozenset[str]] = {
     ),
     "parallel": frozenset({"outcomes", "same"}),
     "pages": frozenset({"as", "query", "headers", "most", "rows", "repeats", "save"}),
-    "ledger": frozenset({"within"}),
+    "ledger": frozenset({"within", "in_time"}),
     "wait": frozenset(),
     "provision": frozenset(),
 }

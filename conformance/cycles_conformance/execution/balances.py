@@ -26,6 +26,7 @@ def run_ledger(context: CaseContext, step: Mapping[str, Any], label: str) -> Non
         problems: list[Problem] = []
         for tenant in dict.fromkeys(row.get("tenant", "tenant") for row in step["ledger"]):
             problems += _problems_of(context, tenant, step["ledger"], label)
+        context.patience.check(step)
         if not problems or last:
             break
         time.sleep(POLL_SECONDS)

@@ -12,6 +12,7 @@ from cycles_conformance.casefiles.case import Case
 from cycles_conformance.casefiles.given import DEFAULT_UNIT
 from cycles_conformance.casefiles.templates import plane_of
 from cycles_conformance.client import Answer, TargetLost
+from cycles_conformance.execution.patience import Patience, TooSlow
 from cycles_conformance.failures import KitFailed, UnusableAnswer
 from cycles_conformance.provisioners import Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult, Exchange, Problem
@@ -30,7 +31,7 @@ class CaseUnjudged(Exception):
 
 
 _VERDICTS = (
-    CaseEnded, CaseUnjudged, KitFailed, ProvisioningError, TargetLost, UnusableAnswer,
+    CaseEnded, CaseUnjudged, KitFailed, ProvisioningError, TargetLost, TooSlow, UnusableAnswer,
 )  # fmt: skip
 """What a step raises that is no mistake of the kit."""
 
@@ -39,7 +40,15 @@ class CaseContext:
     """One case against one target. ``keep``, ``fail`` and ``within`` may be called from several
     threads."""
 
-    def __init__(self, target: Target, case: Case, prepared: Prepared, result: CaseResult) -> None:
+    def __init__(
+        self,
+        target: Target,
+        case: Case,
+        prepared: Prepared,
+        result: CaseResult,
+        attempt: int = 0,
+    ) -> None:
+        self.patience = Patience(target.usual_ms, attempt)
         self.target = target
         self.case = case
         self.prepared = prepared
@@ -59,7 +68,7 @@ class CaseContext:
         """What a step can read that is sent with the key of this name."""
         tenant = next((key.tenant for key in self.case.given.keys if key.name == who), "tenant")
         own = self.prepared.tenants.get(tenant, "")
-        return Values({**self.known, "self": own}, self.prepared.secrets)
+        return Values({**self.known, "self": own}, self.prepared.secrets, self.patience.spare_ms)
 
     def values_of(self, step: Mapping[str, Any]) -> Values:
         return self.values(step.get("as", "tenant"))

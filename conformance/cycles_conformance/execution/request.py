@@ -40,6 +40,7 @@ def run_request(
         while True:
             last = time.monotonic() >= deadline
             answer = _sent(context, step, label)
+            context.patience.check(step)
             reading = reading_of(context, step, answer)
             problems = judged(context, step, answer, label, reading)
             if not problems or last:

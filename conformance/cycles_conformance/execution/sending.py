@@ -54,13 +54,15 @@ def _send_once(context: CaseContext, step: Mapping[str, Any], label: str) -> Ans
     else:
         method, path = values.resolve(step["send"]).split(" ", 1)
     body: str | None = None
+    told: Any = None
     if "raw" in step:
         body = values.resolve(step["raw"])
     elif "body_exact" in step:
         body = json.dumps(values.resolve(step["body_exact"]))
     elif "body" in template or "body" in step:
         merged = merge_patch(template.get("body", {}), step.get("body", {}))
-        body = json.dumps(values.resolve(merged))
+        told = values.resolve(merged)
+        body = json.dumps(told)
     headers = _credentials(context, step.get("as", "tenant"))
     if body is not None:
         headers["Content-Type"] = "application/json"
@@ -71,6 +73,7 @@ def _send_once(context: CaseContext, step: Mapping[str, Any], label: str) -> Ans
             headers[name] = str(value)
     query = values.resolve({**template.get("query", {}), **step.get("query", {})})
     client = context.target.planes[plane_of(step)].client
+    context.patience.begin(step, told)
     answer = client.send(label, method, path, query=query, headers=headers, body=body)
     context.keep(answer.exchange if isinstance(answer, Answer) else answer)
     return answer
