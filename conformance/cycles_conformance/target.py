@@ -6,13 +6,15 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cycles_conformance.client import Answer, Client, TargetLost
+from cycles_conformance.client import Answer, Client, RunEnded, TargetLost
 from cycles_conformance.contract import Contract, Operation
 from cycles_conformance.planes import RUNTIME, OperationRef
 from cycles_conformance.provisioners import Given, Prepared, Provisioner
 
 API_KEY = "X-Cycles-API-Key"
 ADMIN_KEY = "X-Admin-API-Key"
+GATEWAY = (502, 503, 504)
+"""What a gateway answers when the server behind it does not; the contract declares none of them."""
 LAST_FEATURE = "rate_limit"
 """Cases that use up a rate limit run when all others are done, one after the other."""
 
@@ -36,8 +38,11 @@ class Target:
     """Secret for ``X-Admin-API-Key``, on every plane."""
     features: frozenset[str] = frozenset()
     not_offered: Mapping[OperationRef, str] = field(default_factory=dict)
+    ended: str = ""
+    """Why nothing more is asked of the server; empty while the run goes on."""
     _shared: Prepared | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def runtime(self) -> Plane:
@@ -46,6 +51,18 @@ class Target:
     def operation(self, ref: OperationRef) -> Operation:
         """Raises KeyError when its plane has no URL or its contract no such operation."""
         return self.planes[ref.plane].contract.operations[ref.operation_id]
+
+    def end(self, why: str) -> None:
+        """Let every thread that still has to do with the server raise RunEnded."""
+        self.ended = why
+        for plane in self.planes.values():
+            plane.client.end(why)
+        self._over.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, in the middle of a case. Raises RunEnded."""
+        if self._over.wait(seconds):
+            raise RunEnded(self.ended)
 
     def close(self) -> None:
         for plane in self.planes.values():
@@ -64,9 +81,7 @@ class Target:
 
 def reach(client: Client) -> None:
     """Ask once, without a key. Raises TargetLost when no Cycles server can be there; one line."""
-    answer = client.send("reach", "GET", "/v1/reservations")
-    if not isinstance(answer, Answer):
-        raise TargetLost(f"{client.url} cannot be reached: {answer.failure}")
+    answer = any_answer(client)
     kind = answer.headers.get("content-type", "")
     if 300 <= answer.status < 400:
         to = answer.headers.get("location", "an unknown place")
@@ -76,3 +91,15 @@ def reach(client: Client) -> None:
             f"{client.url} answers {answer.status} with a web page ({kind}): "
             "is this the address of the API?"
         )
+
+
+def any_answer(client: Client) -> Answer:
+    """What a server says that is asked without a key. Raises TargetLost when none is there."""
+    answer = client.send("reach", "GET", "/v1/reservations", query={"limit": 1})
+    if not isinstance(answer, Answer):
+        raise TargetLost(f"{client.url} cannot be reached: {answer.failure}")
+    if answer.status in GATEWAY:
+        raise TargetLost(
+            f"{client.url} answers {answer.status}: is there no server behind its gateway?"
+        )
+    return answer

@@ -225,6 +225,8 @@ class Quiet:
 
     def finished(self, result: CaseResult) -> None: ...
 
+    def remark(self, text: str) -> None: ...
+
 
 CLAUSES = "runtime: {createReservation: {tests.one: {declares: something}}}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import COMMAND, cli, pool
 from cycles_conformance import client
-from cycles_conformance.cli import main
 from fake_cycles import (
     FakeServer,
     Reply,
@@ -31,17 +30,6 @@ from fake_cycles import (
     reply,
     serving,
 )
-
-COMMAND = [sys.executable, "-m", "cycles_conformance"]
-UNITS = ("USD_MICROCENTS", "TOKENS", "CREDITS", "RISK_POINTS")
-
-
-def cli(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert "Traceback" not in result.output
-    return result
 
 
 def could_not_run(result: Result) -> str:
@@ -61,12 +49,7 @@ def _no_target_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fixtures(tmp_path: Path) -> Path:
-    """A pool with the shared tenant alone: the simplest way to have a provisioner."""
-    budgets = [{"unit": unit, "allocated": 10**15} for unit in UNITS]
-    tenant = {"id": "t-1", "shared": True, "keys": [{"secret": "s3cret"}], "budgets": budgets}
-    path = tmp_path / "pool.json"
-    path.write_text(json.dumps({"tenants": [tenant]}))
-    return path
+    return pool(tmp_path / "pool.json")
 
 
 Run = Callable[..., Result]
@@ -309,88 +292,6 @@ def test_an_enormous_body(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 1
     assert "the body is not JSON" in result.output
     assert report.stat().st_size < 2_000_000
-
-
-MORTAL = """
-import os, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    left = 40
-
-    def do_GET(self):
-        Handler.left -= 1
-        if Handler.left < 0:
-            os._exit(1)
-        self.send_response(500)
-        self.end_headers()
-
-    do_POST = do_GET
-
-    def log_message(self, *_):
-        pass
-
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
-def many_cases(folder: Path, count: int) -> Path:
-    """One small case ``count`` times."""
-    text = case_file(folder, "- do: reserve", head="given: shared").joinpath("tests.yaml")
-    head, case = text.read_text().split("cases:\n")
-    cases = [case.replace("the-case", f"case-{number}") for number in range(count)]
-    text.write_text(head + "cases:\n" + "".join(cases))
-    return folder
-
-
-def test_a_server_that_dies_during_the_run(tmp_path: Path, fixtures: Path) -> None:
-    cases = many_cases(tmp_path / "cases", 100)
-    command = [sys.executable, "-c", MORTAL]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-            options = ("--cases", cases, "--fixtures", fixtures, "--jobs", "4")
-            result = cli("run", "--url", url, *options)
-        finally:
-            server.kill()
-    assert result.exit_code == 2
-    assert (
-        f"Error: {url} has stopped answering: 25 requests in a row got no answer" in result.output
-    )
-
-
-INTERRUPTIBLE = """
-import signal
-from cycles_conformance.cli import main
-
-# A job in the background inherits that Ctrl-C is ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-main()
-"""
-
-
-def test_a_user_who_has_seen_enough(tmp_path: Path, fixtures: Path) -> None:
-    reached = threading.Event()
-
-    def notice(connection: socket.socket) -> None:
-        connection.recv(1)
-        reached.set()
-        silent(connection)
-
-    with listening(notice) as url:
-        run = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTIBLE, "run", "--url", url, "--fixtures", fixtures,
-             "--cases", case_file(tmp_path / "cases", "- do: list", head="given: shared")],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert reached.wait(60)
-        run.send_signal(signal.SIGINT)
-        output, _ = run.communicate(timeout=60)
-    # 1 would say that the server is at fault.
-    assert (run.returncode, output) == (2, "Error: interrupted\n")
 
 
 # -- provisioning ---------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **opti
     Runs Schemathesis with the contract, an API key, unique idempotency keys and ids that exist.
     ARGUMENTS after -- go to `schemathesis run` as they are, such as --report junit.
 
-    Exit codes: 0 nothing found, 1 something found, 2 could not run, or the kit itself failed.
+    Exit codes: 0 nothing found, 1 something found, 2 could not run, or the kit itself failed, 130
+    interrupted.
     """
     if seed is None:
         seed = secrets.randbelow(2**32)
@@ -52,8 +53,6 @@ def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **opti
         )
     except (TargetLost, ProvisioningError, FuzzingError) as error:
         raise could_not_run(str(error)) from error
-    except KeyboardInterrupt as error:
-        raise could_not_run("interrupted") from error
     finally:
         target.close()
     click.echo(f"seed {seed}")

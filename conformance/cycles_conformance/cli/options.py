@@ -106,6 +106,12 @@ class CouldNotRun(click.ClickException):
     exit_code = 2
 
 
+class Interrupted(click.ClickException):
+    """Ended by Ctrl-C."""
+
+    exit_code = 130
+
+
 def contracts_of(spec: Path | None, admin_spec: Path | None) -> dict[str, Contract]:
     """The contracts by plane. Raises click.ClickException (exit code 2) with one line."""
     try:

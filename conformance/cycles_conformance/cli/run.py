@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -93,8 +94,9 @@ def run(
 ) -> None:
     """Run the conformance cases against a server.
 
-    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run, or the kit
-    itself failed in some case (the other cases are run all the same).
+    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run to the end, or
+    the kit itself failed in some case (the other cases are run all the same), 130 interrupted.
+    Whatever ends a run, what came until then is shown and written to the reports.
     """
     console = Console(highlight=False)
     contracts = contracts_of(options["spec"], options["admin_spec"])
@@ -124,7 +126,17 @@ def run(
         except OSError as error:
             raise could_not_run(f"--report: {path}: {error.strerror}") from error
         console.print(f"report written to {path}", soft_wrap=True, markup=False)
+    if outcome.incomplete == runner.INTERRUPTED:
+        _leave(130)
+    if outcome.incomplete:
+        raise could_not_run(outcome.incomplete)
     sys.exit(exit_code(outcome))
+
+
+def _leave(code: int) -> NoReturn:
+    """At once: a thread that waits for an answer would hold the process up."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def chosen(
@@ -186,9 +198,6 @@ def carried_out(
             )
     except (TargetLost, ProvisioningError) as error:
         raise could_not_run(str(error)) from error
-    except KeyboardInterrupt as error:
-        # Exit code 1 would be a verdict.
-        raise could_not_run("interrupted") from error
     finally:
         target.close()
 

@@ -32,7 +32,7 @@ def send(
         seconds = _asked_to_wait(answer)
         if seconds is None or not patient or time.monotonic() + seconds > deadline:
             return answer
-        time.sleep(seconds)
+        context.target.pause(seconds)
 
 
 def _send_once(context: CaseContext, step: Mapping[str, Any], label: str) -> Answer | Exchange:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ def run_steps(context: CaseContext, steps: Any, prefix: str = "") -> None:
         label = f"step {where} ({_kind(step)})"
         with context.within(label):
             if "wait" in step:
-                time.sleep(step["wait"])
+                context.target.pause(step["wait"])
             elif "provision" in step:
                 run_change(context, step)
             elif "ledger" in step:

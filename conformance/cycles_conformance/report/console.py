@@ -76,6 +76,11 @@ class Live:
         if self._bar:
             self._bar.stop()
 
+    def remark(self, text: str) -> None:
+        """Something about the run as a whole."""
+        with self._lock:
+            _say(self._console, ("! ", "bold yellow"), text)
+
     def started(self, case_id: str, area: str) -> None:
         """A thread begins with this case."""
         with self._lock:
@@ -143,6 +148,8 @@ def summary(run: RunResult, console: Console, *, verbose: bool = False) -> None:
     _say(console, (about, "dim"))
     for name, plane in run.planes.items():
         _say(console, (f"{name} plane: {plane.target}, {plane.contract}", "dim"))
+    for note in run.notes:
+        _say(console, (note, "dim"))
     _say(console)
     if run.results:
         console.print(_areas(run, console))
