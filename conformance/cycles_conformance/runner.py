@@ -29,7 +29,7 @@ from cycles_conformance.results import (
     Problem,
     RunResult,
 )
-from cycles_conformance.target import GATEWAY, LAST_FEATURE, Target, any_answer
+from cycles_conformance.target import API_KEY, GATEWAY, LAST_FEATURE, Target, any_answer
 
 
 class Check(Protocol):
@@ -205,6 +205,7 @@ class _UnderWay:
         self._watcher.started(check.id, check.area)
         try:
             result = _run_check(self._target, check, self._execute)
+            self._note_keys(result)
             if self._in_trouble(result):
                 self._wait_for_the_server()
         except TargetLost as error:
@@ -229,6 +230,17 @@ class _UnderWay:
                 for exchange in result.exchanges
             )
         )
+
+    def _note_keys(self, result: CaseResult) -> None:
+        """Raises TargetLost when the server knows no key, which was not seen before the cases if
+        no shared tenant could be made."""
+        if self._target.knows_a_key:
+            return
+        wrong = [problem.exchange for problem in result.problems if problem.exchange]
+        for exchange in [*result.exchanges, *wrong]:
+            expected = exchange not in wrong and exchange.status == 401
+            if API_KEY in exchange.request_headers and exchange.status and not expected:
+                self._target.note_answer(exchange.status)
 
     def _wait_for_the_server(self) -> None:
         """Raises TargetLost when it is away for too long, or does not answer with one job left."""

@@ -40,6 +40,8 @@ class Target:
     not_offered: Mapping[OperationRef, str] = field(default_factory=dict)
     ended: str = ""
     """Why nothing more is asked of the server; empty while the run goes on."""
+    knows_a_key: bool = False
+    """Whether some provisioned key was ever answered with another status than 401."""
     _shared: Prepared | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -51,6 +53,18 @@ class Target:
     def operation(self, ref: OperationRef) -> Operation:
         """Raises KeyError when its plane has no URL or its contract no such operation."""
         return self.planes[ref.plane].contract.operations[ref.operation_id]
+
+    def note_answer(self, status: int) -> None:
+        """Of a request with a key that ought to be good. Raises TargetLost when the server has
+        known none yet: then no case would tell anything."""
+        if status != 401:
+            # A server in trouble may not even have looked.
+            self.knows_a_key |= status < 500
+        elif not self.knows_a_key:
+            raise TargetLost(
+                f"{self.runtime.client.url} answers 401 to the first key that was made for it: "
+                f"{self.provisioner.doubt}"
+            )
 
     def end(self, why: str) -> None:
         """Let every thread that still has to do with the server raise RunEnded."""

@@ -197,6 +197,7 @@ class FakeProvisioner:
     """Says that all was made, and notes the changes asked for."""
 
     name: str = "fake"
+    doubt: str = "is it real?"
     failure: str = ""
     changes: list[Change] = field(default_factory=list)
 

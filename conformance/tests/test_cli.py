@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from fake_cycles import (
     reply,
     serving,
 )
+from standin.admin import ADMIN_KEY, AdminStandIn
 
 
 def could_not_run(result: Result) -> str:
@@ -295,6 +296,62 @@ def test_an_enormous_body(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 # -- provisioning ---------------------------------------------------------------------------------
+
+STRANGER = refusal(401, "UNAUTHORIZED")
+
+
+def test_keys_that_the_server_does_not_know(
+    tmp_path: Path, fixtures: Path, store: Any, redis_url: str
+) -> None:
+    cases = case_file(tmp_path / "cases", "- do: reserve")
+    with serving(constantly(STRANGER)) as server, closing(AdminStandIn()) as admin:
+        base = ["run", "--url", server.url, "--cases", cases]
+        says = f"{server.url} answers 401 to the first key that was made for it: "
+        for options, question in (
+            (["--redis-url", redis_url], f"does the server read this Redis, {redis_url}?"),
+            (["--fixtures", fixtures], f"are the secrets in {fixtures} keys of this server?"),
+            (["--provision-command", command_provisioner(tmp_path)],
+             "does the provisioning command make its keys where the server looks for them?"),
+            (["--admin-url", admin.url.replace("//", "//me:hunter2@"), "--admin-key", ADMIN_KEY],
+             f"does the server share its store with the admin API at {admin.url}?"),
+        ):  # fmt: skip
+            assert could_not_run(cli(*base, *options)) == says + question
+        fuzzed = cli("fuzz", "--url", server.url, "--fixtures", fixtures)
+        assert could_not_run(fuzzed).startswith(says)
+
+
+def test_a_redis_that_the_server_does_not_read_by_its_address_alone(
+    tmp_path: Path, store: Any, redis_url: str
+) -> None:
+    """Whatever ends up in a log holds no password."""
+    store.config_set("requirepass", "hunter2")
+    cases = case_file(tmp_path / "cases", "- do: reserve")
+    try:
+        with serving(constantly(STRANGER)) as server:
+            url = redis_url.replace("unix://", "unix://:hunter2@")
+            result = cli("run", "--url", server.url, "--cases", cases, "--redis-url", url)
+    finally:
+        store.config_set("requirepass", "")
+    assert could_not_run(result).endswith(f"does the server read this Redis, {redis_url}?")
+
+
+def test_keys_that_the_server_does_not_know_are_seen_without_a_shared_tenant(
+    tmp_path: Path,
+) -> None:
+    budgets = "budgets: [{unit: TOKENS, allocated: 1000}]"
+    small = tmp_path / "small.yaml"
+    small.write_text(f"tenants: [{{id: a, keys: [{{secret: s}}], {budgets}}}]")
+    report = tmp_path / "report.json"
+    cases = case_file(tmp_path / "cases", "- do: reserve", head=f"given: {{{budgets}}}")
+    with serving(constantly(STRANGER)) as server:
+        options = ["--cases", cases, "--fixtures", small, "--report", report]
+        result = cli("run", "--url", server.url, *options)
+    assert result.exit_code == 2
+    assert "are the secrets in" in result.output.rstrip().split("\n")[-1]
+    told = json.loads(report.read_text())
+    assert (told["totals"]["failed"], told["totals"]["not_run"]) == (0, 1)
+    assert "are the secrets in" in told["incomplete"]
+
 
 PROVISIONER = """
 import json, sys

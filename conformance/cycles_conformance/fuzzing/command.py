@@ -102,6 +102,7 @@ def _held(target: Target, prepared: Prepared) -> Iterator[str]:
         )
         if not isinstance(answer, Answer):
             raise TargetLost(f"{target.runtime.client.url} cannot be reached: {answer.failure}")
+        target.note_answer(answer.status)
         if isinstance(answer.body, dict):
             reservation = answer.body.get("reservation_id")
             if isinstance(reservation, str):
