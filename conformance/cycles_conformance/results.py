@@ -78,7 +78,9 @@ class CaseResult:
     """The last exchanges of the case, oldest first; at most 50 are kept."""
     seconds: float = 0.0
     seed: int | None = None
-    """For property checks: the seed that this case can be replayed with."""
+    """For property checks: what their random choices begin with."""
+    replay: str = ""
+    """For property checks: the command line that runs this one again with the same choices."""
 
     @property
     def tried(self) -> bool:

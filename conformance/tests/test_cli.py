@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from click.testing import Result
 from command_line import COMMAND, cli, pool
 from cycles_conformance import client
+from cycles_conformance.cli.replay import replay_line
 from fake_cycles import (
     FakeServer,
     Reply,
@@ -550,6 +552,51 @@ def test_cases_with_faults(tmp_path: Path) -> None:
 def test_a_proxy_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "gopher://proxy")
     assert "no HTTP client by this environment: " in could_not_run(run("http://127.0.0.1:1"))
+
+
+# -- properties -----------------------------------------------------------------------------------
+
+
+def test_a_failing_property_prints_the_line_that_replays_it(
+    tmp_path: Path, store: Any, redis_url: str
+) -> None:
+    reports = [tmp_path / f"report.{suffix}" for suffix in ("json", "xml", "html")]
+    written = [part for path in reports for part in ("--report", str(path))]
+    with serving(constantly(granted())) as server:
+        target = ["--url", server.url, "--redis-url", redis_url]
+        only = ["--only", "property-walk-*", "--only", "property-replays-*"]
+        first = cli("run", *target, *only, "--seed", "5", *written)
+        lines = [
+            line.split("Replay: ")[1] for line in first.output.split("\n") if "Replay: " in line
+        ]
+        assert len(lines) == 4, first.output
+        again = cli(*shlex.split(lines[0])[1:])
+    assert first.exit_code == again.exit_code == 1
+    # The same choices: the same reservation was asked for first.
+    assert f"Replay: {lines[0]}" in again.output
+    assert what_went_wrong(lines[0], again.output) in first.output
+    for path in reports:
+        told = path.read_text(encoding="utf-8")
+        assert all(line in told for line in lines), path
+
+
+def what_went_wrong(line: str, output: str) -> str:
+    """The first problem below a replay line."""
+    return output.split(f"Replay: {line}\n")[1].split("\n")[0]
+
+
+def test_a_replay_line_holds_no_secret() -> None:
+    options: dict[str, Any] = dict.fromkeys(
+        ("url", "admin_url", "redis_url", "admin_key", "provision_command", "spec", "admin_spec")
+    )
+    options |= {"fixtures": Path("a pool.yaml"), "timeout": 10.0, "url": "https://u:hunter2@host"}
+    options |= {"admin_key": "hunter2", "provision_command": "PGPASSWORD=hunter2 make-tenants"}
+    options["redis_url"] = "redis://:hunter2@host"
+    assert replay_line(options, "property-x", 7) == (
+        'cycles-conformance run --url "$CYCLES_URL" --redis-url "$CYCLES_REDIS_URL" '
+        '--admin-key "$CYCLES_ADMIN_KEY" --provision-command "$CYCLES_PROVISION_COMMAND" '
+        "--fixtures 'a pool.yaml' --timeout 10 --only property-x --seed 7"
+    )
 
 
 # -- what only tells ------------------------------------------------------------------------------

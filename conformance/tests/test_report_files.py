@@ -121,7 +121,7 @@ def test_junit_of_hostile_answers(tmp_path: Path) -> None:
     assert "\\x1b[31m" in message
     assert message.endswith("(and 3 more)")
     assert failures[0].get("type") == "MUST"
-    assert "Replay with seed 77" in (failures[0].text or "")
+    assert "Replay: cycles-conformance run --only x --seed 77" in (failures[0].text or "")
 
 
 def test_junit_of_nothing(tmp_path: Path) -> None:

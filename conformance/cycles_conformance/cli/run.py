@@ -24,6 +24,7 @@ from cycles_conformance.cli.options import (
     target_options,
     verbose_option,
 )
+from cycles_conformance.cli.replay import replay_line
 from cycles_conformance.client import TargetLost
 from cycles_conformance.contract import Contract
 from cycles_conformance.properties import PROPERTIES, Property
@@ -117,7 +118,14 @@ def run(
     if seed is None:
         seed = secrets.randbelow(2**32)
     outcome = carried_out(
-        target, checks, console, level=level, seed=seed, jobs=jobs, fail_fast=fail_fast
+        target,
+        checks,
+        console,
+        level=level,
+        seed=seed,
+        jobs=jobs,
+        fail_fast=fail_fast,
+        options=options,
     )
     shown.summary(outcome, console, verbose=is_verbose())
     for path in reports:
@@ -172,12 +180,15 @@ def carried_out(
     seed: int,
     jobs: int,
     fail_fast: bool,
+    options: Mapping[str, Any],
 ) -> RunResult:
-    """The run itself. Raises click.ClickException (exit code 2)."""
+    """The run itself. ``options`` are those of the target. Raises click.ClickException (exit
+    code 2)."""
 
     def execute(target: Target, check: Any, result: CaseResult) -> None:
         if isinstance(check, Property):
             result.seed = seed
+            result.replay = replay_line(options, check.id, seed)
             check.execute(target, result, seed)
         else:
             runner.execute_case(target, check, result)

@@ -263,8 +263,8 @@ def _failure(console: Console, case: CaseResult) -> None:
     _say(console, *_title(case), (f"  {case.area}", "dim"))
     _say(console, (f"  {case.why}", "dim"))
     _say(console, (f"  Clauses: {', '.join(case.clauses)}", "dim"))
-    if case.seed is not None:
-        _say(console, (f"  Replay with seed {case.seed}", "dim"))
+    if case.replay:
+        _say(console, ("  Replay: ", "dim"), (case.replay, "cyan"))
     shown = None
     for problem in tally.problems(case):
         _problem(console, problem)

@@ -53,7 +53,8 @@ Everything that the run holds, with secrets masked and nothing cut::
           "readings": [{"step": "…", "saw": "…"}],
           "exchanges": [EXCHANGE],
           "seconds": 0.31,
-          "seed": null                    # for property checks: replays the case
+          "seed": null,                   # for property checks: what the choices begin with
+          "replay": ""                    # for property checks: the command that runs it again
         }
       ]
     }

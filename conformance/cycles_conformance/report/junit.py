@@ -97,8 +97,8 @@ def _failure(case: CaseResult) -> Failure:
         message += f" (and {len(problems) - 1} more)"
     failure = Failure(visible(message), tally.gravest(case))
     told = [f"{case.why}\nClauses: {', '.join(case.clauses)}"]
-    if case.seed is not None:
-        told.append(f"Replay with seed {case.seed}")
+    if case.replay:
+        told.append(f"Replay: {case.replay}")
     for problem in problems:
         told.append(f"{problem.level} {problem.step}: {shortened(problem.message)}")
         if problem.exchange is not None:
