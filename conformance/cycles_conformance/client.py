@@ -6,15 +6,17 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
-
-import httpx
 
 from cycles_conformance.assertions.matching import MISSING, shown
 from cycles_conformance.failures import UnusableAnswer
 from cycles_conformance.results import Exchange
 from cycles_conformance.values import at_pointer, parse_json
+
+if TYPE_CHECKING:
+    # It takes long to load, and a command that only tells something sends no request.
+    import httpx
 
 Told = TypeVar("Told")
 
@@ -78,6 +80,8 @@ class Client:
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        import httpx
+
         self.url = url.rstrip("/").removesuffix("/v1")
         try:
             self._http = httpx.Client(
@@ -162,6 +166,8 @@ class Client:
     ) -> tuple[httpx.Response | None, bytes, str, bool]:
         """The response and its body, or why there is none; and whether the connection was closed
         before any of a response came."""
+        import httpx
+
         begun = False
         try:
             content = None if body is None else body.encode(errors="replace")
@@ -180,6 +186,8 @@ class Client:
 
     def _content(self, response: httpx.Response) -> bytes:
         """Neither an endless body nor one that drips may hold a run up."""
+        import httpx
+
         deadline = time.monotonic() + self.timeout
         content = bytearray()
         for chunk in response.iter_bytes():

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cycles_conformance.client import Answer, Client, RunEnded, TargetLost
-from cycles_conformance.contract import Contract, Operation
 from cycles_conformance.planes import RUNTIME, OperationRef
 from cycles_conformance.provisioners import Given, Prepared, Provisioner
+
+if TYPE_CHECKING:
+    from cycles_conformance.contract import Contract, Operation
 
 API_KEY = "X-Cycles-API-Key"
 ADMIN_KEY = "X-Admin-API-Key"

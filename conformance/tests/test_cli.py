@@ -55,6 +55,13 @@ def fixtures(tmp_path: Path) -> Path:
     return pool(tmp_path / "pool.json")
 
 
+@pytest.fixture
+def there() -> Iterator[str]:
+    """URL of a good server: whether one is there is the first thing that a run finds out."""
+    with serving(constantly(granted())) as server:
+        yield server.url
+
+
 Run = Callable[..., Result]
 
 
@@ -148,8 +155,8 @@ def test_levels(run: Run, level: str, asked: str, code: int) -> None:
     assert result.exit_code == code
 
 
-def test_a_level_that_leaves_nothing(run: Run) -> None:
-    message = could_not_run(run(free_port_url(), "--level", "must", level="MAY"))
+def test_a_level_that_leaves_nothing(run: Run, there: str) -> None:
+    message = could_not_run(run(there, "--level", "must", level="MAY"))
     assert message == "--level MUST leaves no case: all that are chosen are MAY"
 
 
@@ -417,16 +424,27 @@ def test_an_admin_api_that_is_down(tmp_path: Path) -> None:
         (["--url", "http://[::1"], "cannot be reached: no answer: "),
         (["--url", "http://a b/"], "cannot be reached: no answer: "),
         (["--url", "http://.../"], "cannot be reached: no answer: "),
-        (["--only", "no-such-*"], "--only: no area and no case is called 'no-such-*' (see --list)"),
         (["--report", "a.pdf"], "--report: a.pdf: a report ends in .xml, .json, .html"),
         (["--report", "no/such/a.xml"], "--report: no/such/a.xml: there is no folder no/such"),
-        (["--spec", "none.yaml"], "none.yaml cannot be read: No such file or directory"),
         (["--admin-key", "geheim\xfc"], "--admin-key: no text that a header can carry"),
         (["--admin-key", "two\nlines"], "--admin-key: no text that a header can carry"),
     ],
 )
 def test_options_with_a_fault(run: Run, arguments: list[str], says: str) -> None:
     assert says in could_not_run(run("http://127.0.0.1:1", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--only", "no-such-*"], "--only: no area and no case is called 'no-such-*' (see --list)"),
+        (["--spec", "none.yaml"], "none.yaml cannot be read: No such file or directory"),
+    ],
+)
+def test_options_with_a_fault_that_shows_once_the_server_answered(
+    run: Run, there: str, arguments: list[str], says: str
+) -> None:
+    assert says in could_not_run(run(there, *arguments))
 
 
 @pytest.mark.parametrize(
@@ -495,18 +513,18 @@ def test_paths_are_no_markup(run: Run, tmp_path: Path) -> None:
         ('{"paths": {}}', "it has no operation createReservation"),
     ],
 )
-def test_a_spec_with_a_fault(run: Run, tmp_path: Path, text: str, says: str) -> None:
+def test_a_spec_with_a_fault(run: Run, there: str, tmp_path: Path, text: str, says: str) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
-    assert says in could_not_run(run("http://127.0.0.1:1", "--spec", spec))
+    assert says in could_not_run(run(there, "--spec", spec))
     assert says in could_not_run(cli("coverage", "--spec", spec))
 
 
-def test_ways_to_provision(tmp_path: Path, fixtures: Path) -> None:
+def test_ways_to_provision(there: str, tmp_path: Path, fixtures: Path) -> None:
     base = [
         "run",
         "--url",
-        "http://127.0.0.1:1",
+        there,
         "--cases",
         case_file(tmp_path / "c", "- do: list"),
     ]
@@ -530,11 +548,11 @@ def test_ways_to_provision(tmp_path: Path, fixtures: Path) -> None:
         ("{tenants: [], tenants: []}", "the name 'tenants' comes twice"),
     ],
 )
-def test_fixtures_with_a_fault(run: Run, fixtures: Path, text: str, says: str) -> None:
+def test_fixtures_with_a_fault(run: Run, there: str, fixtures: Path, text: str, says: str) -> None:
     fixtures.write_text(text)
-    assert says in could_not_run(run("http://127.0.0.1:1"))
+    assert says in could_not_run(run(there))
     fixtures.unlink()
-    assert could_not_run(run("http://127.0.0.1:1")) == f"{fixtures}: No such file or directory"
+    assert could_not_run(run(there)) == f"{fixtures}: No such file or directory"
 
 
 def test_cases_with_faults(tmp_path: Path) -> None:
@@ -608,6 +626,48 @@ def test_list(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.output.split("\t")[:3] == ["the-case", "MUST", "tests"]
     assert run("http://127.0.0.1:1", "--list", "--only", "the-*").output == result.output
+
+
+LOADED = """
+import sys
+from cycles_conformance.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+heavy = ("schemathesis", "hypothesis", "jsonschema", "httpx", "jinja2", "yaml", "redis")
+print(*(name for name in heavy if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loads"),
+    [
+        (["run", "--help"], ""),
+        (["--help"], ""),
+        (["run", "--url", "localhost"], ""),
+        (["run", "--url", "http://127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1"], "httpx"),
+        (["run", "--list"], "yaml"),
+    ],
+)
+def test_what_only_tells_something_loads_little(arguments: list[str], loads: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split("\n")[-2] == loads, told.stderr
+
+
+def test_the_list_of_the_bundled_cases_is_that_of_the_files() -> None:
+    by_glance = cli("run", "--list", "--level", "MAY").output.split("\n")
+    folder = Path(__file__).parents[1] / "cases"
+    by_file = cli("run", "--list", "--level", "MAY", "--cases", folder).output.split("\n")
+    assert len(by_file) > 1000
+    properties = by_glance[len(by_file) - 1 :]
+    assert by_glance[: len(by_file) - 1] == by_file[:-1]
+    assert all("\tproperties\t" in line for line in properties[:-1])
 
 
 def test_help_and_version() -> None:
