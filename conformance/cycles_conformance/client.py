@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import statistics
-import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
-
-import httpx
 
 from cycles_conformance.assertions.matching import shown
 from cycles_conformance.failures import UnusableAnswer
 from cycles_conformance.results import Exchange
 from cycles_conformance.values import MISSING, at_pointer, parse_json
 
+if TYPE_CHECKING:
+    # It takes long to load, and a command that only tells something sends no request.
+    import httpx
+
 Told = TypeVar("Told")
 
-LOST_AFTER = 25
-"""So many requests in a row without an answer, and the target counts as gone."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """What comes beyond is not read."""
 _REMEMBERED = 200
@@ -32,6 +31,10 @@ KEPT_CHARACTERS = 256 * 1024
 
 class TargetLost(Exception):
     """The server cannot be talked to; one line."""
+
+
+class RunEnded(TargetLost):
+    """Nothing more is asked of the server in this run; one line says why."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,14 @@ class Client:
     """Talks to one base URL. Safe to use from several threads.
 
     ``timeout`` in seconds bounds each phase of a request: connect, write, wait for the answer, and
-    the reading of the whole body. Raises TargetLost when the environment (proxies, certificates)
-    allows no client at all.
+    the reading of the whole body. ``on_slow`` is told of each answer that took more than half of
+    it: when its request began (``time.monotonic()``). Raises TargetLost when the environment
+    (proxies, certificates) allows no client at all.
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        import httpx
+
         self.url = url.rstrip("/").removesuffix("/v1")
         try:
             self._http = httpx.Client(
@@ -92,10 +98,10 @@ class Client:
             )
         except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
             raise TargetLost(f"no HTTP client by this environment: {error}") from error
-        self._timeout = timeout
-        self._unanswered = 0
+        self.timeout = timeout
+        self.on_slow: Callable[[float], object] = lambda began: None
+        self._ended = ""
         self._took: deque[float] = deque(maxlen=_REMEMBERED)
-        self._lock = threading.Lock()
 
     def send(
         self,
@@ -108,7 +114,9 @@ class Client:
         body: str | None = None,
     ) -> Answer | Exchange:
         """The answer, or the bare exchange when none came. ``path`` is sent as it is. Raises
-        TargetLost when the server has stopped answering altogether."""
+        RunEnded after ``end``."""
+        if self._ended:
+            raise RunEnded(self._ended)
         url = self.url + path
         pairs = _pairs(query or {})
         if pairs:
@@ -124,7 +132,8 @@ class Client:
             response, content, failure, _ = self._attempt(method, url, sent, body)
         milliseconds = (time.monotonic() - started) * 1000
         self._took.append(milliseconds)
-        self._count(failure)
+        if response is not None and self.slow(milliseconds):
+            self.on_slow(started)
         if response is None:
             return Exchange(
                 step, method, url, sent, body, None, {}, "", milliseconds, failure=failure
@@ -151,6 +160,14 @@ class Client:
         """The median of the last requests, 0 before the first."""
         return statistics.median([*self._took] or [0.0])
 
+    def slow(self, milliseconds: float) -> bool:
+        """Whether an answer that took so long was near to none."""
+        return milliseconds > self.timeout * 500
+
+    def end(self, why: str) -> None:
+        """Send nothing more; requests that are under way come to their own end."""
+        self._ended = why
+
     def close(self) -> None:
         self._http.close()
 
@@ -159,6 +176,8 @@ class Client:
     ) -> tuple[httpx.Response | None, bytes, str, bool]:
         """The response and its body, or why there is none; and whether the connection was closed
         before any of a response came."""
+        import httpx
+
         begun = False
         try:
             content = None if body is None else body.encode(errors="replace")
@@ -167,7 +186,7 @@ class Client:
                 begun = True
                 return response, self._content(response), "", False
         except httpx.TimeoutException:
-            return None, b"", f"no complete answer within {self._timeout:g} s", False
+            return None, b"", f"no complete answer within {self.timeout:g} s", False
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             closed = isinstance(
                 error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError
@@ -177,7 +196,9 @@ class Client:
 
     def _content(self, response: httpx.Response) -> bytes:
         """Neither an endless body nor one that drips may hold a run up."""
-        deadline = time.monotonic() + self._timeout
+        import httpx
+
+        deadline = time.monotonic() + self.timeout
         content = bytearray()
         for chunk in response.iter_bytes():
             content += chunk
@@ -186,15 +207,6 @@ class Client:
             if time.monotonic() > deadline:
                 raise httpx.ReadTimeout("the body takes too long")
         return bytes(content[:MAX_ANSWER_BYTES])
-
-    def _count(self, failure: str) -> None:
-        with self._lock:
-            self._unanswered = self._unanswered + 1 if failure else 0
-            lost = self._unanswered >= LOST_AFTER
-        if lost:
-            raise TargetLost(
-                f"{self.url} has stopped answering: {LOST_AFTER} requests in a row got {failure}"
-            )
 
 
 def parsed(text: str) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cycles_conformance.contract import Contract
+if TYPE_CHECKING:
+    from cycles_conformance.contract import Contract
+
 
 HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 _BULLET = re.compile(r"(?m)^\s*(?:[-*]|\d+\.)\s+")

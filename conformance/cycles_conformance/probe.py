@@ -26,6 +26,8 @@ def look(target: Target) -> None:
     values = {"tenant": prepared.tenants["tenant"], "self": prepared.tenants["tenant"]}
     values["unit"] = UNITS[1]
     reserved = _send(target, "reserve", values, prepared.secrets["tenant"])
+    if isinstance(reserved, Answer):
+        target.note_answer(reserved.status)
     if isinstance(reserved, Answer) and isinstance(reserved.body, dict):
         # Asked for with a made-up id, an operation that is there could seem not to be.
         if isinstance(reserved.body.get("reservation_id"), str):

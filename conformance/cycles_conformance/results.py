@@ -78,7 +78,9 @@ class CaseResult:
     """The last exchanges of the case, oldest first; at most 50 are kept."""
     seconds: float = 0.0
     seed: int | None = None
-    """For property checks: the seed that this case can be replayed with."""
+    """For property checks: what their random choices begin with."""
+    replay: str = ""
+    """For property checks: the command line that runs this one again with the same choices."""
 
     @property
     def tried(self) -> bool:
@@ -118,6 +120,10 @@ class RunResult:
     another plane than the runtime is named ``plane.operationId``."""
     planes: dict[str, PlaneResult] = field(default_factory=dict)
     """Each plane by name, the runtime too; empty for a run over the runtime alone."""
+    incomplete: str = ""
+    """Why the run ended before its end; empty when it did not. What was not reached is not run."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know of how the run went, in a line each."""
 
     def at(self, level: Level) -> list[CaseResult]:
         return [result for result in self.results if result.level == level]
@@ -130,12 +136,12 @@ class RunResult:
 
     @property
     def conformant(self) -> bool:
-        """Nothing asked for at this level or a stricter one went wrong, something was tried, and
-        the kit did its part."""
+        """Nothing asked for at this level or a stricter one went wrong, something was tried, the
+        run came to its end, and the kit did its part."""
         asked = LEVELS[: LEVELS.index(self.level) + 1]
         tried = any(result.tried for result in self.results)
         wrong = any(self.problems_at(level) for level in asked)
-        return tried and not wrong and not self.kit_failures
+        return tried and not wrong and not self.kit_failures and not self.incomplete
 
     @property
     def kit_failures(self) -> list[tuple[CaseResult, KitFailure]]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cycles_conformance.breaches import Breaches
-from cycles_conformance.client import Answer, Client, TargetLost
-from cycles_conformance.contract import Contract, Operation
+from cycles_conformance.client import Answer, Client, RunEnded, TargetLost
 from cycles_conformance.planes import RUNTIME, OperationRef
 from cycles_conformance.provisioners import Given, Prepared, Provisioner
 
+if TYPE_CHECKING:
+    from cycles_conformance.contract import Contract, Operation
+
 API_KEY = "X-Cycles-API-Key"
 ADMIN_KEY = "X-Admin-API-Key"
+GATEWAY = (502, 503, 504)
+"""What a gateway answers when the server behind it does not; the contract declares none of them."""
 QUIET = "quiet"
 """Nothing else of the run writes meanwhile."""
 RATE_LIMIT = "rate_limit"
@@ -43,8 +48,13 @@ class Target:
     breaches: Breaches = field(default_factory=Breaches)
     """What the answers of the cases broke."""
     not_offered: Mapping[OperationRef, str] = field(default_factory=dict)
+    ended: str = ""
+    """Why nothing more is asked of the server; empty while the run goes on."""
+    knows_a_key: bool = False
+    """Whether some provisioned key was ever answered with another status than 401."""
     _shared: Prepared | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def runtime(self) -> Plane:
@@ -58,6 +68,30 @@ class Target:
     def usual_ms(self) -> float:
         """What a call to the runtime plane takes, as far as the run has seen."""
         return self.runtime.client.usual_ms
+
+    def note_answer(self, status: int) -> None:
+        """Of a request with a key that ought to be good. Raises TargetLost when the server has
+        known none yet: then no case would tell anything."""
+        if status != 401:
+            # A server in trouble may not even have looked.
+            self.knows_a_key |= status < 500
+        elif not self.knows_a_key:
+            raise TargetLost(
+                f"{self.runtime.client.url} answers 401 to the first key that was made for it: "
+                f"{self.provisioner.doubt}"
+            )
+
+    def end(self, why: str) -> None:
+        """Let every thread that still has to do with the server raise RunEnded."""
+        self.ended = why
+        for plane in self.planes.values():
+            plane.client.end(why)
+        self._over.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, in the middle of a case. Raises RunEnded."""
+        if self._over.wait(seconds):
+            raise RunEnded(self.ended)
 
     def close(self) -> None:
         for plane in self.planes.values():
@@ -76,9 +110,7 @@ class Target:
 
 def reach(client: Client) -> None:
     """Ask once, without a key. Raises TargetLost when no Cycles server can be there; one line."""
-    answer = client.send("reach", "GET", "/v1/reservations")
-    if not isinstance(answer, Answer):
-        raise TargetLost(f"{client.url} cannot be reached: {answer.failure}")
+    answer = any_answer(client)
     kind = answer.headers.get("content-type", "")
     if 300 <= answer.status < 400:
         to = answer.headers.get("location", "an unknown place")
@@ -88,3 +120,15 @@ def reach(client: Client) -> None:
             f"{client.url} answers {answer.status} with a web page ({kind}): "
             "is this the address of the API?"
         )
+
+
+def any_answer(client: Client) -> Answer:
+    """What a server says that is asked without a key. Raises TargetLost when none is there."""
+    answer = client.send("reach", "GET", "/v1/reservations", query={"limit": 1})
+    if not isinstance(answer, Answer):
+        raise TargetLost(f"{client.url} cannot be reached: {answer.failure}")
+    if answer.status in GATEWAY:
+        raise TargetLost(
+            f"{client.url} answers {answer.status}: is there no server behind its gateway?"
+        )
+    return answer

@@ -198,6 +198,7 @@ class FakeProvisioner:
     """Says that all was made, and notes the changes asked for."""
 
     name: str = "fake"
+    doubt: str = "is it real?"
     failure: str = ""
     changes: list[Change] = field(default_factory=list)
 
@@ -225,6 +226,8 @@ class Quiet:
     def started(self, case_id: str, area: str) -> None: ...
 
     def finished(self, result: CaseResult) -> None: ...
+
+    def remark(self, text: str) -> None: ...
 
 
 CLAUSES = "runtime: {createReservation: {tests.one: {declares: something}}}"

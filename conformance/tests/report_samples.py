@@ -124,6 +124,7 @@ def hostile_run() -> RunResult:
             readings=[Reading(HOSTILE, HOSTILE)],
             kit_failure=KitFailure(HOSTILE, HOSTILE + KEY, HOSTILE + KEY),
             seed=77,
+            replay="cycles-conformance run --only x --seed 77",
         ),
         case(case="skipped", verdict="not run", reason=HOSTILE),
         not_offered={"getEvidence": HOSTILE},

@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import shlex
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import COMMAND, cli, pool
 from cycles_conformance import client
-from cycles_conformance.cli import main
+from cycles_conformance.cli.replay import replay_line
 from fake_cycles import (
     FakeServer,
     Reply,
@@ -31,17 +32,7 @@ from fake_cycles import (
     reply,
     serving,
 )
-
-COMMAND = [sys.executable, "-m", "cycles_conformance"]
-UNITS = ("USD_MICROCENTS", "TOKENS", "CREDITS", "RISK_POINTS")
-
-
-def cli(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert "Traceback" not in result.output
-    return result
+from standin.admin import ADMIN_KEY, AdminStandIn
 
 
 def could_not_run(result: Result) -> str:
@@ -61,12 +52,14 @@ def _no_target_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fixtures(tmp_path: Path) -> Path:
-    """A pool with the shared tenant alone: the simplest way to have a provisioner."""
-    budgets = [{"unit": unit, "allocated": 10**15} for unit in UNITS]
-    tenant = {"id": "t-1", "shared": True, "keys": [{"secret": "s3cret"}], "budgets": budgets}
-    path = tmp_path / "pool.json"
-    path.write_text(json.dumps({"tenants": [tenant]}))
-    return path
+    return pool(tmp_path / "pool.json")
+
+
+@pytest.fixture
+def there() -> Iterator[str]:
+    """URL of a good server: whether one is there is the first thing that a run finds out."""
+    with serving(constantly(granted())) as server:
+        yield server.url
 
 
 Run = Callable[..., Result]
@@ -162,8 +155,8 @@ def test_levels(run: Run, level: str, asked: str, code: int) -> None:
     assert result.exit_code == code
 
 
-def test_a_level_that_leaves_nothing(run: Run) -> None:
-    message = could_not_run(run(free_port_url(), "--level", "must", level="MAY"))
+def test_a_level_that_leaves_nothing(run: Run, there: str) -> None:
+    message = could_not_run(run(there, "--level", "must", level="MAY"))
     assert message == "--level MUST leaves no case: all that are chosen are MAY"
 
 
@@ -311,89 +304,63 @@ def test_an_enormous_body(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert report.stat().st_size < 2_000_000
 
 
-MORTAL = """
-import os, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    left = 40
-
-    def do_GET(self):
-        Handler.left -= 1
-        if Handler.left < 0:
-            os._exit(1)
-        self.send_response(500)
-        self.end_headers()
-
-    do_POST = do_GET
-
-    def log_message(self, *_):
-        pass
-
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
-def many_cases(folder: Path, count: int) -> Path:
-    """One small case ``count`` times."""
-    text = case_file(folder, "- do: reserve", head="given: shared").joinpath("tests.yaml")
-    head, case = text.read_text().split("cases:\n")
-    cases = [case.replace("the-case", f"case-{number}") for number in range(count)]
-    text.write_text(head + "cases:\n" + "".join(cases))
-    return folder
-
-
-def test_a_server_that_dies_during_the_run(tmp_path: Path, fixtures: Path) -> None:
-    cases = many_cases(tmp_path / "cases", 100)
-    command = [sys.executable, "-c", MORTAL]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-            options = ("--cases", cases, "--fixtures", fixtures, "--jobs", "4")
-            result = cli("run", "--url", url, *options)
-        finally:
-            server.kill()
-    assert result.exit_code == 2
-    assert (
-        f"Error: {url} has stopped answering: 25 requests in a row got no answer" in result.output
-    )
-
-
-INTERRUPTIBLE = """
-import signal
-from cycles_conformance.cli import main
-
-# A job in the background inherits that Ctrl-C is ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-main()
-"""
-
-
-def test_a_user_who_has_seen_enough(tmp_path: Path, fixtures: Path) -> None:
-    reached = threading.Event()
-
-    def notice(connection: socket.socket) -> None:
-        connection.recv(1)
-        reached.set()
-        silent(connection)
-
-    with listening(notice) as url:
-        run = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTIBLE, "run", "--url", url, "--fixtures", fixtures,
-             "--cases", case_file(tmp_path / "cases", "- do: list", head="given: shared")],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert reached.wait(60)
-        run.send_signal(signal.SIGINT)
-        output, _ = run.communicate(timeout=60)
-    # 1 would say that the server is at fault.
-    assert (run.returncode, output) == (2, "Error: interrupted\n")
-
-
 # -- provisioning ---------------------------------------------------------------------------------
+
+STRANGER = refusal(401, "UNAUTHORIZED")
+
+
+def test_keys_that_the_server_does_not_know(
+    tmp_path: Path, fixtures: Path, store: Any, redis_url: str
+) -> None:
+    cases = case_file(tmp_path / "cases", "- do: reserve")
+    with serving(constantly(STRANGER)) as server, closing(AdminStandIn()) as admin:
+        base = ["run", "--url", server.url, "--cases", cases]
+        says = f"{server.url} answers 401 to the first key that was made for it: "
+        for options, question in (
+            (["--redis-url", redis_url], f"does the server read this Redis, {redis_url}?"),
+            (["--fixtures", fixtures], f"are the secrets in {fixtures} keys of this server?"),
+            (["--provision-command", command_provisioner(tmp_path)],
+             "does the provisioning command make its keys where the server looks for them?"),
+            (["--admin-url", admin.url.replace("//", "//me:hunter2@"), "--admin-key", ADMIN_KEY],
+             f"does the server share its store with the admin API at {admin.url}?"),
+        ):  # fmt: skip
+            assert could_not_run(cli(*base, *options)) == says + question
+        fuzzed = cli("fuzz", "--url", server.url, "--fixtures", fixtures)
+        assert could_not_run(fuzzed).startswith(says)
+
+
+def test_a_redis_that_the_server_does_not_read_by_its_address_alone(
+    tmp_path: Path, store: Any, redis_url: str
+) -> None:
+    """Whatever ends up in a log holds no password."""
+    store.config_set("requirepass", "hunter2")
+    cases = case_file(tmp_path / "cases", "- do: reserve")
+    try:
+        with serving(constantly(STRANGER)) as server:
+            url = redis_url.replace("unix://", "unix://:hunter2@")
+            result = cli("run", "--url", server.url, "--cases", cases, "--redis-url", url)
+    finally:
+        store.config_set("requirepass", "")
+    assert could_not_run(result).endswith(f"does the server read this Redis, {redis_url}?")
+
+
+def test_keys_that_the_server_does_not_know_are_seen_without_a_shared_tenant(
+    tmp_path: Path,
+) -> None:
+    budgets = "budgets: [{unit: TOKENS, allocated: 1000}]"
+    small = tmp_path / "small.yaml"
+    small.write_text(f"tenants: [{{id: a, keys: [{{secret: s}}], {budgets}}}]")
+    report = tmp_path / "report.json"
+    cases = case_file(tmp_path / "cases", "- do: reserve", head=f"given: {{{budgets}}}")
+    with serving(constantly(STRANGER)) as server:
+        options = ["--cases", cases, "--fixtures", small, "--report", report]
+        result = cli("run", "--url", server.url, *options)
+    assert result.exit_code == 2
+    assert "are the secrets in" in result.output.rstrip().split("\n")[-1]
+    told = json.loads(report.read_text())
+    assert (told["totals"]["failed"], told["totals"]["not_run"]) == (0, 1)
+    assert "are the secrets in" in told["incomplete"]
+
 
 PROVISIONER = """
 import json, sys
@@ -457,16 +424,27 @@ def test_an_admin_api_that_is_down(tmp_path: Path) -> None:
         (["--url", "http://[::1"], "cannot be reached: no answer: "),
         (["--url", "http://a b/"], "cannot be reached: no answer: "),
         (["--url", "http://.../"], "cannot be reached: no answer: "),
-        (["--only", "no-such-*"], "--only: no area and no case is called 'no-such-*' (see --list)"),
         (["--report", "a.pdf"], "--report: a.pdf: a report ends in .xml, .json, .html"),
         (["--report", "no/such/a.xml"], "--report: no/such/a.xml: there is no folder no/such"),
-        (["--spec", "none.yaml"], "none.yaml cannot be read: No such file or directory"),
         (["--admin-key", "geheim\xfc"], "--admin-key: no text that a header can carry"),
         (["--admin-key", "two\nlines"], "--admin-key: no text that a header can carry"),
     ],
 )
 def test_options_with_a_fault(run: Run, arguments: list[str], says: str) -> None:
     assert says in could_not_run(run("http://127.0.0.1:1", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--only", "no-such-*"], "--only: no area and no case is called 'no-such-*' (see --list)"),
+        (["--spec", "none.yaml"], "none.yaml cannot be read: No such file or directory"),
+    ],
+)
+def test_options_with_a_fault_that_shows_once_the_server_answered(
+    run: Run, there: str, arguments: list[str], says: str
+) -> None:
+    assert says in could_not_run(run(there, *arguments))
 
 
 @pytest.mark.parametrize(
@@ -535,18 +513,18 @@ def test_paths_are_no_markup(run: Run, tmp_path: Path) -> None:
         ('{"paths": {}}', "it has no operation createReservation"),
     ],
 )
-def test_a_spec_with_a_fault(run: Run, tmp_path: Path, text: str, says: str) -> None:
+def test_a_spec_with_a_fault(run: Run, there: str, tmp_path: Path, text: str, says: str) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
-    assert says in could_not_run(run("http://127.0.0.1:1", "--spec", spec))
+    assert says in could_not_run(run(there, "--spec", spec))
     assert says in could_not_run(cli("coverage", "--spec", spec))
 
 
-def test_ways_to_provision(tmp_path: Path, fixtures: Path) -> None:
+def test_ways_to_provision(there: str, tmp_path: Path, fixtures: Path) -> None:
     base = [
         "run",
         "--url",
-        "http://127.0.0.1:1",
+        there,
         "--cases",
         case_file(tmp_path / "c", "- do: list"),
     ]
@@ -570,11 +548,11 @@ def test_ways_to_provision(tmp_path: Path, fixtures: Path) -> None:
         ("{tenants: [], tenants: []}", "the name 'tenants' comes twice"),
     ],
 )
-def test_fixtures_with_a_fault(run: Run, fixtures: Path, text: str, says: str) -> None:
+def test_fixtures_with_a_fault(run: Run, there: str, fixtures: Path, text: str, says: str) -> None:
     fixtures.write_text(text)
-    assert says in could_not_run(run("http://127.0.0.1:1"))
+    assert says in could_not_run(run(there))
     fixtures.unlink()
-    assert could_not_run(run("http://127.0.0.1:1")) == f"{fixtures}: No such file or directory"
+    assert could_not_run(run(there)) == f"{fixtures}: No such file or directory"
 
 
 def test_cases_with_faults(tmp_path: Path) -> None:
@@ -594,6 +572,51 @@ def test_a_proxy_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert "no HTTP client by this environment: " in could_not_run(run("http://127.0.0.1:1"))
 
 
+# -- properties -----------------------------------------------------------------------------------
+
+
+def test_a_failing_property_prints_the_line_that_replays_it(
+    tmp_path: Path, store: Any, redis_url: str
+) -> None:
+    reports = [tmp_path / f"report.{suffix}" for suffix in ("json", "xml", "html")]
+    written = [part for path in reports for part in ("--report", str(path))]
+    with serving(constantly(granted())) as server:
+        target = ["--url", server.url, "--redis-url", redis_url]
+        only = ["--only", "property-walk-*", "--only", "property-replays-*"]
+        first = cli("run", *target, *only, "--seed", "5", *written)
+        lines = [
+            line.split("Replay: ")[1] for line in first.output.split("\n") if "Replay: " in line
+        ]
+        assert len(lines) == 4, first.output
+        again = cli(*shlex.split(lines[0])[1:])
+    assert first.exit_code == again.exit_code == 1
+    # The same choices: the same reservation was asked for first.
+    assert f"Replay: {lines[0]}" in again.output
+    assert what_went_wrong(lines[0], again.output) in first.output
+    for path in reports:
+        told = path.read_text(encoding="utf-8")
+        assert all(line in told for line in lines), path
+
+
+def what_went_wrong(line: str, output: str) -> str:
+    """The first problem below a replay line."""
+    return output.split(f"Replay: {line}\n")[1].split("\n")[0]
+
+
+def test_a_replay_line_holds_no_secret() -> None:
+    options: dict[str, Any] = dict.fromkeys(
+        ("url", "admin_url", "redis_url", "admin_key", "provision_command", "spec", "admin_spec")
+    )
+    options |= {"fixtures": Path("a pool.yaml"), "timeout": 10.0, "url": "https://u:hunter2@host"}
+    options |= {"admin_key": "hunter2", "provision_command": "PGPASSWORD=hunter2 make-tenants"}
+    options["redis_url"] = "redis://:hunter2@host"
+    assert replay_line(options, "property-x", 7) == (
+        'cycles-conformance run --url "$CYCLES_URL" --redis-url "$CYCLES_REDIS_URL" '
+        '--admin-key "$CYCLES_ADMIN_KEY" --provision-command "$CYCLES_PROVISION_COMMAND" '
+        "--fixtures 'a pool.yaml' --timeout 10 --only property-x --seed 7"
+    )
+
+
 # -- what only tells ------------------------------------------------------------------------------
 
 
@@ -603,6 +626,52 @@ def test_list(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.output.split("\t")[:3] == ["the-case", "MUST", "tests"]
     assert run("http://127.0.0.1:1", "--list", "--only", "the-*").output == result.output
+
+
+LOADED = """
+import sys
+from cycles_conformance.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+heavy = ("schemathesis", "hypothesis", "jsonschema", "httpx", "jinja2", "yaml", "redis")
+print(*(name for name in heavy if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loads"),
+    [
+        (["run", "--help"], ""),
+        (["--help"], ""),
+        (["run", "--url", "localhost"], ""),
+        (["run", "--url", "http://127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1"], "httpx"),
+        (["run", "--list"], "yaml"),
+    ],
+)
+def test_what_only_tells_something_loads_little(arguments: list[str], loads: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split("\n")[-2] == loads, told.stderr
+
+
+def test_the_list_of_the_bundled_cases_is_that_of_the_files() -> None:
+    by_glance = cli("run", "--list", "--level", "MAY").output.split("\n")
+    folder = Path(__file__).parents[1] / "cases"
+    by_file = cli("run", "--list", "--level", "MAY", "--cases", folder).output.split("\n")
+    assert len(by_file) > 1000
+    *cases, declared, _ = by_file
+    assert by_glance[: len(cases)] == cases
+    *properties, last, _ = by_glance[len(cases) :]
+    assert properties
+    assert all("\tproperties\t" in line for line in properties)
+    assert last == declared
+    assert declared.startswith("answers-as-declared\tMUST\tanswers\t")
 
 
 def test_help_and_version() -> None:

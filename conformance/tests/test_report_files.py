@@ -68,6 +68,16 @@ def test_no_report_holds_a_key(tmp_path: Path, suffix: str) -> None:
     assert KEY not in written(hostile_run(), tmp_path, suffix)
 
 
+@pytest.mark.parametrize("suffix", [".xml", ".json", ".html"])
+def test_no_report_holds_the_password_of_a_url_that_was_lost(tmp_path: Path, suffix: str) -> None:
+    lost = "the server was lost: http://user:hunter2@127.0.0.1:7878 cannot be reached"
+    untried = case(verdict="not run", reason=lost)
+    run = run_of(untried, target="http://user:hunter2@127.0.0.1:7878", incomplete=lost)
+    page = written(run, tmp_path, suffix)
+    assert "hunter2" not in page
+    assert "the server was lost: http://***@127.0.0.1:7878" in page
+
+
 @pytest.mark.parametrize("suffix", [".json", ".html"])
 def test_a_run_without_cases(tmp_path: Path, suffix: str) -> None:
     assert "NO VERDICT" in written(run_of(), tmp_path, suffix)
@@ -111,7 +121,7 @@ def test_junit_of_hostile_answers(tmp_path: Path) -> None:
     assert "\\x1b[31m" in message
     assert message.endswith("(and 3 more)")
     assert failures[0].get("type") == "MUST"
-    assert "Replay with seed 77" in (failures[0].text or "")
+    assert "Replay: cycles-conformance run --only x --seed 77" in (failures[0].text or "")
 
 
 def test_junit_of_nothing(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cycles_conformance.contract import Contract
 from cycles_conformance.contract_text import plain, texts
 from cycles_conformance.planes import SPEC_OPTIONS
+
+if TYPE_CHECKING:
+    from cycles_conformance.contract import Contract
 
 FILE = "clauses.yaml"
 

@@ -12,7 +12,7 @@ import click
 from cycles_conformance import __version__
 from cycles_conformance.cli.coverage import coverage
 from cycles_conformance.cli.fuzz import fuzz
-from cycles_conformance.cli.options import could_not_run, is_verbose
+from cycles_conformance.cli.options import Interrupted, could_not_run, is_verbose
 from cycles_conformance.cli.run import run
 from cycles_conformance.failures import KitFailed, described
 
@@ -25,6 +25,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except KeyboardInterrupt as error:
+            # Click's own exit code, 1, would be a verdict.
+            raise Interrupted("interrupted") from error
         except Exception as error:
             if is_verbose():
                 traceback.print_exc()
@@ -40,8 +43,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Check any server of the Cycles protocol, by its URL alone.
 
-    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run, or the kit
-    itself failed.
+    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run to the end, or
+    the kit itself failed, 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         # The contract and the answers hold more characters than some terminals.

@@ -8,18 +8,7 @@ from typing import Any
 
 import click
 
-from cycles_conformance.cli.options import (
-    contracts_of,
-    could_not_run,
-    target_of,
-    target_options,
-    verbose_option,
-)
-from cycles_conformance.client import TargetLost
-from cycles_conformance.fuzzing.command import FuzzingError
-from cycles_conformance.fuzzing.command import fuzz as fuzz_target
-from cycles_conformance.provisioners import ProvisioningError
-from cycles_conformance.target import reach
+from cycles_conformance.cli.options import target_options, verbose_option
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -40,21 +29,16 @@ def fuzz(max_examples: int, seed: int | None, arguments: tuple[str, ...], **opti
     Runs Schemathesis with the contract, an API key, unique idempotency keys and ids that exist.
     ARGUMENTS after -- go to `schemathesis run` as they are, such as --report junit.
 
-    Exit codes: 0 nothing found, 1 something found, 2 could not run, or the kit itself failed.
+    Exit codes: 0 nothing found, 1 something found, 2 could not run, or the kit itself failed, 130
+    interrupted.
     """
+    from cycles_conformance.cli.target import reached
+
     if seed is None:
         seed = secrets.randbelow(2**32)
-    target = target_of(options, contracts_of(options["spec"], options["admin_spec"]))
-    try:
-        reach(target.runtime.client)
-        code = fuzz_target(
-            target, options["spec"], examples=max_examples, seed=seed, extra=arguments
-        )
-    except (TargetLost, ProvisioningError, FuzzingError) as error:
-        raise could_not_run(str(error)) from error
-    except KeyboardInterrupt as error:
-        raise could_not_run("interrupted") from error
-    finally:
-        target.close()
+    with reached(options) as clients:
+        from cycles_conformance.cli.fuzzed import fuzzed
+
+        code = fuzzed(options, clients, examples=max_examples, seed=seed, extra=arguments)
     click.echo(f"seed {seed}")
-    sys.exit(code if code in (0, 1) else 2)
+    sys.exit(code)

@@ -1,19 +1,12 @@
-"""Options that several commands share."""
+"""Options that several commands share. Nothing here takes long to load: ``--help`` is no work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-
-from cycles_conformance.client import Client, TargetLost
-from cycles_conformance.contract import Contract, ContractError
-from cycles_conformance.planes import ADMIN, RUNTIME, URL_OPTIONS
-from cycles_conformance.provisioners import Provisioner, ProvisioningError
-from cycles_conformance.provisioners.choose import provisioner_for
-from cycles_conformance.target import Plane, Target
 
 Decorated = Callable[..., Any]
 
@@ -106,63 +99,10 @@ class CouldNotRun(click.ClickException):
     exit_code = 2
 
 
-def contracts_of(spec: Path | None, admin_spec: Path | None) -> dict[str, Contract]:
-    """The contracts by plane. Raises click.ClickException (exit code 2) with one line."""
-    try:
-        contracts = {RUNTIME: Contract.load(spec)}
-        if admin_spec is not None:
-            contracts[ADMIN] = Contract.load(admin_spec, ADMIN)
-    except ContractError as error:
-        raise could_not_run(str(error)) from error
-    return contracts
+class Interrupted(click.ClickException):
+    """Ended by Ctrl-C."""
 
-
-def quoted(contracts: Mapping[str, Contract]) -> dict[str, Contract]:
-    """What the clauses of the cases quote: the bundled edition where there is one."""
-    return {**contracts, RUNTIME: Contract.load()}
-
-
-def provisioner_of(options: dict[str, Any]) -> Provisioner:
-    """The one provisioner that the options name. Raises click.ClickException (exit code 2)."""
-    try:
-        return provisioner_for(
-            admin_url=options["admin_url"],
-            admin_key=options["admin_key"],
-            redis_url=options["redis_url"],
-            command=options["provision_command"],
-            fixtures=options["fixtures"],
-            timeout=options["timeout"],
-        )
-    except (ProvisioningError, ValueError) as error:
-        raise could_not_run(str(error)) from error
-
-
-def target_of(options: dict[str, Any], contracts: Mapping[str, Contract]) -> Target:
-    """Raises click.ClickException (exit code 2)."""
-    if not options["url"]:
-        raise could_not_run("--url: give the base URL of the server under test")
-    admin_key = options["admin_key"]
-    if admin_key and not (admin_key.isascii() and admin_key.isprintable()):
-        raise could_not_run("--admin-key: no text that a header can carry")
-    features = frozenset({"admin_key"} if admin_key else set())
-    urls = {RUNTIME: options["url"], ADMIN: options["admin_url"]}
-    planes = {
-        plane: Plane(_client(URL_OPTIONS[plane], urls[plane], options["timeout"]), contract)
-        for plane, contract in contracts.items()
-        if urls[plane]
-    }
-    return Target(
-        planes=planes, provisioner=provisioner_of(options), admin_key=admin_key, features=features
-    )
-
-
-def _client(option: str, url: str, timeout: float) -> Client:
-    if not url.lower().startswith(("http://", "https://")):
-        raise could_not_run(f"{option}: {url!r} is not an http:// or https:// address")
-    try:
-        return Client(url, timeout=timeout)
-    except TargetLost as error:
-        raise could_not_run(str(error)) from error
+    exit_code = 130
 
 
 def could_not_run(message: str) -> click.ClickException:

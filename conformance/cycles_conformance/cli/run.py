@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
-import secrets
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from cycles_conformance import probe, report, runner
-from cycles_conformance.breaches import AS_DECLARED
-from cycles_conformance.casefiles.loading import CaseFileError, load
-from cycles_conformance.cli.options import (
-    contracts_of,
-    could_not_run,
-    is_verbose,
-    quoted,
-    target_of,
-    target_options,
-    verbose_option,
-)
-from cycles_conformance.client import TargetLost
-from cycles_conformance.contract import Contract
-from cycles_conformance.properties import PROPERTIES, Property
-from cycles_conformance.provisioners import ProvisioningError
-from cycles_conformance.report import console as shown
-from cycles_conformance.results import LEVELS, CaseResult, Level, RunResult
-from cycles_conformance.target import RATE_LIMIT, Target, reach
+from cycles_conformance.cli.options import could_not_run, target_options, verbose_option
+from cycles_conformance.results import LEVELS, Level
 
 
 @click.command()
@@ -94,15 +73,40 @@ def run(
 ) -> None:
     """Run the conformance cases against a server.
 
-    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run, or the kit
-    itself failed in some case (the other cases are run all the same).
+    Exit codes: 0 conformant at the asked level, 1 not conformant, 2 could not run to the end, or
+    the kit itself failed in some case (the other cases are run all the same), 130 interrupted.
+    Whatever ends a run, what came until then is shown and written to the reports.
     """
-    console = Console(highlight=False)
-    contracts = contracts_of(options["spec"], options["admin_spec"])
-    checks = chosen(cases, quoted(contracts), level, only)
     if list_only:
-        shown.listing(checks, console)
+        from cycles_conformance.cli.listing import show
+
+        show(cases, level, only, options)
         return
+    _check(reports)
+    from cycles_conformance.cli.target import reached
+
+    with reached(options) as clients:
+        # Takes longest to load, and is no use without a server.
+        from cycles_conformance.cli.running import run_cases
+
+        run_cases(
+            options,
+            clients,
+            folder=cases,
+            level=level,
+            only=only,
+            reports=reports,
+            seed=seed,
+            jobs=jobs,
+            fail_fast=fail_fast,
+            rate_limit=rate_limit and throttle,
+        )
+
+
+def _check(reports: Sequence[Path]) -> None:
+    """Raises click.ClickException (exit code 2) for one that could not be written."""
+    from cycles_conformance import report
+
     for path in reports:
         try:
             report.check(path)
@@ -110,97 +114,3 @@ def run(
             raise could_not_run(f"--report: {error}") from error
         if not path.parent.is_dir():
             raise could_not_run(f"--report: {path}: there is no folder {path.parent}")
-    target = target_of(options, contracts)
-    if rate_limit and throttle:
-        target.features |= {RATE_LIMIT}
-    if seed is None:
-        seed = secrets.randbelow(2**32)
-    outcome = carried_out(
-        target, checks, console, level=level, seed=seed, jobs=jobs, fail_fast=fail_fast
-    )
-    shown.summary(outcome, console, verbose=is_verbose())
-    for path in reports:
-        try:
-            report.write(outcome, path)
-        except OSError as error:
-            raise could_not_run(f"--report: {path}: {error.strerror}") from error
-        console.print(f"report written to {path}", soft_wrap=True, markup=False)
-    sys.exit(exit_code(outcome))
-
-
-def chosen(
-    folder: Path | None, contracts: Mapping[str, Contract], level: Level, only: Sequence[str]
-) -> list[Any]:
-    """The cases and property checks that the options name, in order, and the check of all their
-    answers. Raises click.ClickException (exit code 2)."""
-    try:
-        collection = load(folder, contracts)
-    except CaseFileError as error:
-        raise could_not_run(str(error)) from error
-    checks: list[Any] = [*collection.cases, *(PROPERTIES if folder is None else ())]
-    for pattern in only:
-        if not any(_named(check, pattern) for check in checks):
-            raise could_not_run(f"--only: no area and no case is called {pattern!r} (see --list)")
-    wanted = LEVELS[: LEVELS.index(level) + 1]
-    named = [
-        check for check in checks if not only or any(_named(check, pattern) for pattern in only)
-    ]
-    found = [check for check in named if check.level in wanted]
-    if not found:
-        levels = " and ".join(sorted({check.level for check in named}))
-        raise could_not_run(f"--level {level} leaves no case: all that are chosen are {levels}")
-    return [*found, AS_DECLARED]
-
-
-def carried_out(
-    target: Target,
-    checks: list[Any],
-    console: Console,
-    *,
-    level: Level,
-    seed: int,
-    jobs: int,
-    fail_fast: bool,
-) -> RunResult:
-    """The run itself. Raises click.ClickException (exit code 2)."""
-
-    def execute(target: Target, check: Any, result: CaseResult) -> None:
-        if isinstance(check, Property):
-            result.seed = seed
-            check.execute(target, result, seed)
-        else:
-            runner.execute_case(target, check, result)
-
-    try:
-        reach(target.runtime.client)
-        probe.look(target)
-        with shown.Live(len(checks), console) as live:
-            return runner.run(
-                target,
-                checks,
-                execute,
-                live,
-                level=level,
-                seed=seed,
-                jobs=jobs,
-                fail_fast=fail_fast,
-            )
-    except (TargetLost, ProvisioningError) as error:
-        raise could_not_run(str(error)) from error
-    except KeyboardInterrupt as error:
-        # Exit code 1 would be a verdict.
-        raise could_not_run("interrupted") from error
-    finally:
-        target.close()
-
-
-def exit_code(outcome: RunResult) -> int:
-    if outcome.kit_failures:
-        return 2
-    if not outcome.conformant:
-        return 1 if any(outcome.problems_at(level) for level in LEVELS) else 2
-    return 2 if any(result.setup_failed for result in outcome.results) else 0
-
-
-def _named(check: Any, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(check.area, pattern) or fnmatch.fnmatchcase(check.id, pattern)

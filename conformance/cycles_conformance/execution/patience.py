@@ -28,8 +28,8 @@ class Patience:
     """One attempt at a case. Safe to use from several threads once its steps run."""
 
     def __init__(self, usual_ms: float, attempt: int = 0) -> None:
-        more = _MORE_MS * (2**attempt - 1)
-        self.spare_ms = round(_ROUND_TRIPS * usual_ms) + more
+        more: int = _MORE_MS * (2**attempt - 1)
+        self.spare_ms: int = round(_ROUND_TRIPS * usual_ms) + more
         """What every stretched lease is longer by."""
         self._ends: float | None = None
 
@@ -48,12 +48,12 @@ class Patience:
         if step.get("in_time") and self._ends is not None and time.monotonic() > self._ends:
             raise TooSlow
 
-    def wait(self, wait: float | Mapping[str, int]) -> None:
-        """Seconds; or until a lease of so many milliseconds, as it was stretched, has lapsed."""
+    def seconds(self, wait: float | Mapping[str, int]) -> float:
+        """How long a step waits: so many seconds, or until a lease of so many milliseconds, as it
+        was stretched, has lapsed."""
         if isinstance(wait, Mapping):
-            time.sleep((wait["lease"] + self.spare_ms + wait["more"]) / 1000)
-        else:
-            time.sleep(wait)
+            return (wait["lease"] + self.spare_ms + wait["more"]) / 1000
+        return wait
 
 
 def _is_stretched(value: Any) -> bool:

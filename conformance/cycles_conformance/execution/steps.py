@@ -23,7 +23,7 @@ def run_steps(context: CaseContext, steps: Any, prefix: str = "") -> None:
         label = f"step {where} ({_kind(step)})"
         with context.within(label):
             if "wait" in step:
-                context.patience.wait(step["wait"])
+                context.target.pause(context.patience.seconds(step["wait"]))
             elif "provision" in step:
                 run_change(context, step)
             elif "ledger" in step:

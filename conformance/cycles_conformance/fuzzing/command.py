@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cycles_conformance.casefiles.given import SHARED, UNITS
 from cycles_conformance.casefiles.templates import operation_of, templates
-from cycles_conformance.client import Answer
+from cycles_conformance.client import Answer, TargetLost
 from cycles_conformance.failures import KitFailed
 from cycles_conformance.provisioners import Prepared
 from cycles_conformance.target import API_KEY, Target
@@ -100,7 +100,10 @@ def _held(target: Target, prepared: Prepared) -> Iterator[str]:
             headers={API_KEY: prepared.secrets["tenant"], "Content-Type": "application/json"},
             body=json.dumps(body),
         )
-        if isinstance(answer, Answer) and isinstance(answer.body, dict):
+        if not isinstance(answer, Answer):
+            raise TargetLost(f"{target.runtime.client.url} cannot be reached: {answer.failure}")
+        target.note_answer(answer.status)
+        if isinstance(answer.body, dict):
             reservation = answer.body.get("reservation_id")
             if isinstance(reservation, str):
                 yield reservation

@@ -97,6 +97,8 @@ class Provisioner(Protocol):
 
     name: str
     """For the report: ``redis``, ``admin API``, ``command``, ``fixtures``."""
+    doubt: str
+    """What to ask oneself when the server knows none of the keys; a question without secrets."""
 
     def lacks(self, given: Given) -> str | None:
         """Why this cannot be made here, in half a sentence; None if it can."""

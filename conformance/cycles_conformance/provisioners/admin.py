@@ -68,6 +68,8 @@ class AdminProvisioner:
             raise ProvisioningError(f"the admin URL is not one: {one_line(str(error))}") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ProvisioningError("the admin URL must begin with http:// or https:// and a host")
+        place = parsed.copy_with(userinfo=b"")
+        self.doubt = f"does the server share its store with the admin API at {place}?"
         if not key or not key.isascii() or not key.isprintable():
             raise ProvisioningError("the admin key is empty or no text that a header can carry")
         self._http = httpx.Client(

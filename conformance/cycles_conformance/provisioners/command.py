@@ -56,6 +56,7 @@ class CommandProvisioner:
     """
 
     name = "command"
+    doubt = "does the provisioning command make its keys where the server looks for them?"
 
     def __init__(self, command: str | Sequence[str], timeout: float = 30.0) -> None:
         try:

@@ -82,6 +82,7 @@ class FixturesProvisioner:
     name = "fixtures"
 
     def __init__(self, path: str | Path) -> None:
+        self.doubt = f"are the secrets in {path} keys of this server?"
         entries = _read(Path(path))
         self._shared = [entry for entry in entries if entry.shared]
         self._unused = [entry for entry in entries if not entry.shared]

@@ -73,6 +73,7 @@ class RedisProvisioner:
 
     def __init__(self, url: str) -> None:
         self._place = _without_password(url)
+        self.doubt = f"does the server read this Redis, {self._place}?"
         try:
             # The annotations of redis-py differ between its releases.
             self._redis: Any = Redis.from_url(

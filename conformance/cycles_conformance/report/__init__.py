@@ -5,10 +5,29 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cycles_conformance.report import html, json_report, junit
 from cycles_conformance.results import RunResult
 
-FORMATS = {".xml": junit.render, ".json": json_report.render, ".html": html.render}
+
+def _junit(run: RunResult) -> bytes:
+    from cycles_conformance.report import junit
+
+    return junit.render(run)
+
+
+def _json(run: RunResult) -> bytes:
+    from cycles_conformance.report import json_report
+
+    return json_report.render(run)
+
+
+def _html(run: RunResult) -> bytes:
+    from cycles_conformance.report import html
+
+    return html.render(run)
+
+
+FORMATS = {".xml": _junit, ".json": _json, ".html": _html}
+"""Each loads what it needs when it is asked for: an error in the options is told at once."""
 
 
 def check(path: Path) -> None:

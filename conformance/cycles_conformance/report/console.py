@@ -77,6 +77,11 @@ class Live:
         if self._bar:
             self._bar.stop()
 
+    def remark(self, text: str) -> None:
+        """Something about the run as a whole."""
+        with self._lock:
+            _say(self._console, ("! ", "bold yellow"), text)
+
     def started(self, case_id: str, area: str) -> None:
         """A thread begins with this case."""
         with self._lock:
@@ -144,6 +149,8 @@ def summary(run: RunResult, console: Console, *, verbose: bool = False) -> None:
     _say(console, (about, "dim"))
     for name, plane in run.planes.items():
         _say(console, (f"{name} plane: {plane.target}, {plane.contract}", "dim"))
+    for note in run.notes:
+        _say(console, (note, "dim"))
     _say(console)
     if run.results:
         console.print(_areas(run, console))
@@ -261,8 +268,8 @@ def _failure(console: Console, case: CaseResult) -> None:
     _say(console, (f"  {case.why}", "dim"))
     if case.clauses:
         _say(console, (f"  Clauses: {', '.join(case.clauses)}", "dim"))
-    if case.seed is not None:
-        _say(console, (f"  Replay with seed {case.seed}", "dim"))
+    if case.replay:
+        _say(console, ("  Replay: ", "dim"), (case.replay, "cyan"))
     shown = None
     for problem in tally.problems(case):
         _problem(console, problem)

@@ -18,10 +18,13 @@ Everything that the run holds, with secrets masked and nothing cut::
       "seconds": 71.4,                    # of the whole run
       "conformant": false,
       "verdict": "NOT CONFORMANT at MUST: 4 of 300 cases failed",
+      "incomplete": "",                   # or why the run was broken off: "interrupted", …
+      "notes": [],                        # how the run went, such as that the server was slow
       "totals": {"passed": 408, "failed": 4, "not_run": 3, "kit_failed": 0, "setup_failed": 0},
       "levels": {
         "MUST": {                         # and SHOULD, MAY
-          "state": "failed",              # conformant, clean (a stricter level failed), failed,
+          "state": "failed",              # conformant, clean (a stricter level failed, or the
+                                          # run is incomplete), failed,
                                           # not run
           "failed": 4,                    # cases that show a problem of this level
           "tried": 300,
@@ -54,7 +57,8 @@ Everything that the run holds, with secrets masked and nothing cut::
           "readings": [{"step": "…", "saw": "…"}],
           "exchanges": [EXCHANGE],
           "seconds": 0.31,
-          "seed": null                    # for property checks: replays the case
+          "seed": null,                   # for property checks: what the choices begin with
+          "replay": ""                    # for property checks: the command that runs it again
         }
       ]
     }
@@ -103,6 +107,8 @@ def render(run: RunResult) -> bytes:
         "seconds": run.seconds,
         "conformant": run.conformant,
         "verdict": tally.verdict_line(run),
+        "incomplete": run.incomplete,
+        "notes": run.notes,
         "totals": {
             **asdict(tally.tally(run.results)),
             "setup_failed": tally.setup_failed(run),

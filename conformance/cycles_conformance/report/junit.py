@@ -20,7 +20,8 @@ def render(run: RunResult) -> bytes:
 
     A case that was not run is skipped, with the reason; it is an ``error`` if it could not be set
     up, or if the kit made a mistake in it. A failed one has one ``failure`` that tells all its
-    problems, because most readers of JUnit XML show only the first.
+    problems, because most readers of JUnit XML show only the first. A run that was broken off has
+    a suite more, with an ``error`` that says why.
     """
     run = masked(run)
     report = JUnitXml("Cycles conformance")
@@ -32,12 +33,23 @@ def render(run: RunResult) -> bytes:
         for case in cases:
             suite.add_testcase(_testcase(case))
         report.add_testsuite(suite)
+    if run.incomplete:
+        report.add_testsuite(_broken_off(run))
     report.update_statistics()  # type: ignore[no-untyped-call]
     # Cases run side by side: their sum is not how long the run took.
     report.time = run.seconds
     out = io.BytesIO()
     report.write(out)
     return out.getvalue()
+
+
+def _broken_off(run: RunResult) -> TestSuite:
+    """Most readers look at the tests alone, and skipped ones are no alarm to them."""
+    test = TestCase("the run comes to its end", "run", 0)
+    test.result = [Error(visible(run.incomplete), "incomplete")]
+    suite = TestSuite("run")
+    suite.add_testcase(test)
+    return suite
 
 
 def _properties(run: RunResult) -> dict[str, str]:
@@ -56,6 +68,7 @@ def _properties(run: RunResult) -> dict[str, str]:
         "seed": str(run.seed),
         "provisioning": run.provisioning,
         "verdict": tally.verdict_line(run),
+        "incomplete": run.incomplete,
     }
 
 
@@ -87,8 +100,8 @@ def _failure(case: CaseResult) -> Failure:
     told = [case.why, f"Cause: {cause_of(case)}"]
     if case.clauses:
         told.append(f"Clauses: {', '.join(case.clauses)}")
-    if case.seed is not None:
-        told.append(f"Replay with seed {case.seed}")
+    if case.replay:
+        told.append(f"Replay: {case.replay}")
     for problem in problems:
         told.append(f"{problem.level} {problem.step}: {shortened(problem.message)}")
         if problem.exchange is not None:

@@ -33,6 +33,7 @@ def masked(run: RunResult) -> RunResult:
         run,
         target=_url(run.target),
         results=[masked_case(case) for case in run.results],
+        incomplete=everywhere(_url(run.incomplete)),
         not_offered={name: everywhere(answer) for name, answer in run.not_offered.items()},
         planes={
             name: replace(plane, target=_url(plane.target)) for name, plane in run.planes.items()
@@ -45,7 +46,7 @@ def masked_case(case: CaseResult) -> CaseResult:
     hide = _hider(_secrets(_all(case)))
     return replace(
         case,
-        reason=hide(case.reason),
+        reason=hide(_url(case.reason)),
         kit_failure=case.kit_failure
         and replace(
             case.kit_failure,

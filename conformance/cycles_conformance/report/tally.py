@@ -32,7 +32,8 @@ class LevelVerdict:
 
     level: Level
     state: State
-    """``clean``: nothing went wrong at this level, but something did at a stricter one."""
+    """``clean``: nothing went wrong at this level, but something did at a stricter one, or the run
+    is incomplete."""
     failed: int
     """Cases that show a problem of this level, whatever level they are themselves."""
     tried: int
@@ -75,7 +76,8 @@ def by_area_and_level(run: RunResult) -> dict[str, dict[Level, Tally]]:
 def verdicts(run: RunResult) -> list[LevelVerdict]:
     """The verdict for each level, the strictest first."""
     found = []
-    stricter_failed = False
+    # Of a run that was broken off, nobody knows what the rest would have shown.
+    stricter_failed = bool(run.incomplete)
     for level in LEVELS:
         failed = run.problems_at(level)
         tried = sum(
@@ -96,13 +98,20 @@ def verdicts(run: RunResult) -> list[LevelVerdict]:
 
 
 def verdict_line(run: RunResult) -> str:
-    """``CONFORMANT at SHOULD: 412 cases passed, 3 not run`` or what stands against it."""
+    """``CONFORMANT at SHOULD: 412 cases passed, 3 not run`` or what stands against it, or
+    ``INCOMPLETE: interrupted: 40 cases passed, 375 not run``."""
     counts = tally(run.results)
     not_run = f", {counts.not_run:,} not run" if counts.not_run else ""
     if unprepared := setup_failed(run):
         not_run += f" ({unprepared:,} could not be set up)"
     broken = len(run.kit_failures)
     kit = f"the kit failed in {cases(broken)}" if broken else ""
+    if run.incomplete:
+        against = f", {counts.failed:,} failed" if counts.failed else ""
+        return (
+            f"INCOMPLETE: {run.incomplete}: {cases(counts.passed)} passed{against}{not_run}"
+            f"{kit and '; ' + kit}"
+        )
     if broken and not counts.failed:
         passed = f", {counts.passed:,} passed" if counts.passed else ""
         return f"NO VERDICT: {kit}{passed}{not_run}"
