@@ -22,6 +22,7 @@ _NAME = re.compile(r"\$\{([^}]*)\}")
 _NOW = re.compile(r"now(?:([+-])(\d+))?")
 _LEASE = re.compile(r"lease:(\d+)")
 _LONG = re.compile(r"long:(\d+)")
+_UPPER = "upper:"
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -32,6 +33,10 @@ class UnknownValue(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(f"nothing has set ${{{name}}}")
         self.name = name
+
+
+class NoCapitals(Exception):
+    """A value that is the same in capitals, where a case is about the difference."""
 
 
 class Values:
@@ -46,7 +51,8 @@ class Values:
 
     def resolve(self, value: Any) -> Any:
         """The same data with every value put in. Raises UnknownValue, and UnusableAnswer when a
-        value that was saved is none to compute with."""
+        value that was saved is none to compute with, NoCapitals when one has no letter to change.
+        """
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, list):
@@ -96,13 +102,21 @@ class Values:
             return "x" * int(found.group(1))
         if name.startswith("key:") and name[4:] in self._secrets:
             return self._secrets[name[4:]]
+        if name.startswith(_UPPER):
+            return self._capitals(name.removeprefix(_UPPER))
         raise UnknownValue(name)
+
+    def _capitals(self, name: str) -> str:
+        value = str(self._named(name))
+        if value == value.upper():
+            raise NoCapitals(f"{name} is {value!r}, which capitals leave as it is")
+        return value.upper()
 
 
 def names_in(value: Any) -> set[str]:
     """Every name that the data reads."""
     if isinstance(value, str):
-        return set(_NAME.findall(value))
+        return {name.removeprefix(_UPPER) for name in _NAME.findall(value)}
     if isinstance(value, list):
         return set().union(*map(names_in, value))
     if isinstance(value, dict):

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -93,6 +93,7 @@ def test_what_a_key_is_asked_to_be(server: AdminStandIn, provisioner: AdminProvi
                 KeySpec("narrow", "tenant", scope_filter=("workspace:eng", "agent:*")),
                 KeySpec("revoked", "tenant", revoked=True),
                 KeySpec("expired", "tenant", expired=True),
+                KeySpec("brief", "tenant", expires_in=40),
             )
         )
     )
@@ -102,6 +103,8 @@ def test_what_a_key_is_asked_to_be(server: AdminStandIn, provisioner: AdminProvi
     assert keys["narrow"]["scope_filter"] == ["workspace:eng", "agent:*"]
     assert keys["revoked"]["status"] == "REVOKED"
     assert datetime.fromisoformat(keys["expired"]["expires_at"]) < datetime.now(UTC)
+    left = datetime.fromisoformat(keys["brief"]["expires_at"]) - datetime.now(UTC)
+    assert timedelta(0) < left <= timedelta(seconds=40)
 
 
 def test_a_server_without_keys_that_are_born_expired(

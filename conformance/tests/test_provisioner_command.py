@@ -50,6 +50,7 @@ GIVEN = Given(
         KeySpec("tenant", "tenant"),
         KeySpec("other", "other"),
         KeySpec("reader", "tenant", ("balances:read",), ("workspace:eng",), expired=True),
+        KeySpec("brief", "tenant", expires_in=5),
     ),
     (
         BudgetSpec("tenant", "", "TOKENS", 2**63 - 1),
@@ -100,6 +101,7 @@ def test_a_case_is_asked_for_in_one_request(tmp_path: Path) -> None:
     }
     assert request["keys"][2]["permissions"] == ["balances:read"]
     assert request["keys"][2]["scope_filter"] == ["workspace:eng"]
+    assert request["keys"][3]["expires_in"] == 5 and not request["keys"][3]["expired"]
     assert request["budgets"][0]["allocated"] == 2**63 - 1
     assert request["budgets"][1] == {
         "tenant": "other",
@@ -167,6 +169,7 @@ def test_needs_of_a_case() -> None:
         "permissions",
         "scope_filter",
         "expired_key",
+        "expiring_key",
         "overdraft_limit",
         "debt",
         "commit_overage_policy",

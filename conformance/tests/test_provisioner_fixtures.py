@@ -190,6 +190,12 @@ def test_keys_fit_by_what_they_may(pool: Pool) -> None:
     )
 
 
+def test_no_key_expires_during_a_case(pool: Pool) -> None:
+    brief = given(keys=(KeySpec("brief", "tenant", expires_in=5),))
+    told = "the fixtures cannot make a key that expires during a case"
+    assert pool(entry("one", keys=[{}, {}])).lacks(brief) == told
+
+
 def test_two_keys_alike_are_two_keys(pool: Pool) -> None:
     second = (KeySpec("second", "tenant"),)
     provisioner = pool(entry("one"), entry("two", keys=[{}, {}]))

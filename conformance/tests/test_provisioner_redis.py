@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bcrypt
@@ -155,6 +155,7 @@ def test_what_a_key_is_asked_to_be(provisioner: Provisioner, store: Any) -> None
         KeySpec("narrow", "tenant", scope_filter=("workspace:eng",)),
         KeySpec("revoked", "tenant", revoked=True),
         KeySpec("expired", "tenant", expired=True),
+        KeySpec("brief", "tenant", expires_in=40),
     )
     records = {name: key_record(store, secret) for name, secret in prepared.secrets.items()}
     assert records["reader"]["permissions"] == ["balances:read"]
@@ -164,6 +165,8 @@ def test_what_a_key_is_asked_to_be(provisioner: Provisioner, store: Any) -> None
     assert records["revoked"]["status"] == "REVOKED" and instant(records["revoked"]["revoked_at"])
     assert records["expired"]["status"] == "ACTIVE"
     assert instant(records["expired"]["expires_at"]) < datetime.now(UTC)
+    left = instant(records["brief"]["expires_at"]) - datetime.now(UTC)
+    assert timedelta(0) < left <= timedelta(seconds=40)
 
 
 def test_no_key_takes_the_prefix_of_another(

@@ -900,6 +900,13 @@ def test_cases_that_are_not_run(play: Play, options: dict[str, Any], reason: str
     assert server.requests == []
 
 
+def test_a_case_about_capitals_is_not_run_where_there_are_none(play: Play) -> None:
+    result, _ = play('- {do: reserve, body: {subject: {tenant: "${upper:tenant}"}}}', granted(),
+                     head='vars: {tenant: "0815"}')  # fmt: skip
+    assert (result.verdict, result.problems) == ("not run", [])
+    assert result.reason == "tenant is '0815', which capitals leave as it is"
+
+
 # -- exchanges ------------------------------------------------------------------------------------
 
 

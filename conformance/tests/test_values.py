@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cycles_conformance.client import path_of
 from cycles_conformance.values import (
+    NoCapitals,
     UnknownValue,
     Values,
     at_pointer,
@@ -36,6 +37,7 @@ VALUES = Values(KNOWN, {"reader": "s3cret"})
         ("${key:reader}", "s3cret"),
         ("${long:3}", "xxx"),
         ("${long:0}", ""),
+        ("${upper:tenant}", "T-1"),
         ({"$sum": ["${amount}", -1, {"$sum": [1, 1]}]}, 2**63 + 2),
         ({"a": {"$iso": {"$sum": [0, 1]}}}, {"a": "1970-01-01T00:00:00.001Z"}),
         # Only alone in its object is it a sum.
@@ -51,6 +53,14 @@ def test_what_stands_for_what(written: Any, resolved: Any) -> None:
 def test_unknown_names(name: str) -> None:
     with pytest.raises(UnknownValue, match=re.escape(f"nothing has set ${{{name}}}")):
         VALUES.resolve({"deep": [f"${{{name}}}"]})
+
+
+def test_what_has_no_letter_has_no_capitals() -> None:
+    with pytest.raises(NoCapitals, match="amount is '9223372036854775809', which capitals leave"):
+        VALUES.resolve("${upper:amount}")
+    with pytest.raises(UnknownValue, match=re.escape("nothing has set ${unset}")):
+        VALUES.resolve("${upper:unset}")
+    assert names_in("${upper:tenant} ${new}") == {"tenant", "new"}
 
 
 def test_new_is_new_each_time() -> None:

@@ -47,6 +47,7 @@ def given_of(given: Any, unit: str, steps: tuple[Mapping[str, Any], ...]) -> Giv
                 scope_filter=None if scope_filter is None else tuple(scope_filter),
                 revoked=key.get("status") == "REVOKED",
                 expired=key.get("expired", False),
+                expires_in=key.get("expires_in"),
             )
         )
     budgets = tuple(

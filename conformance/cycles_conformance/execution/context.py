@@ -17,7 +17,7 @@ from cycles_conformance.failures import KitFailed, UnusableAnswer
 from cycles_conformance.provisioners import Prepared, ProvisioningError
 from cycles_conformance.results import CaseResult, Exchange, Problem
 from cycles_conformance.target import Target
-from cycles_conformance.values import UnknownValue, Values
+from cycles_conformance.values import NoCapitals, UnknownValue, Values
 
 KEPT_EXCHANGES = 50
 
@@ -110,6 +110,8 @@ class CaseContext:
             yield
         except _VERDICTS:
             raise
+        except NoCapitals as error:
+            raise CaseUnjudged(str(error)) from None
         except UnknownValue as error:
             if error.name not in self.lacking:
                 raise KitFailed(label) from error

@@ -37,6 +37,8 @@ class KeySpec:
     scope_filter: tuple[str, ...] | None = None
     revoked: bool = False
     expired: bool = False
+    expires_in: int | None = None
+    """Seconds from its making after which it has expired; None: it outlasts the run."""
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,8 @@ class AdminProvisioner:
         }
         if spec.scope_filter is not None:
             body["scope_filter"] = list(spec.scope_filter)
+        if spec.expires_in is not None:
+            body["expires_at"] = _instant(spec.expires_in)
         answer = self._send_expired(body) if spec.expired else self._send("POST", KEYS, body)
         secret, key_id = answer.get("key_secret"), answer.get("key_id")
         if not isinstance(secret, str) or not isinstance(key_id, str):

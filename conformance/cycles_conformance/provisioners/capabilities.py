@@ -17,6 +17,7 @@ CAPABILITIES: dict[str, str] = {
     "scope_filter": "make a key with a scope filter",
     "revoked_key": "make a key that is revoked",
     "expired_key": "make a key that has expired",
+    "expiring_key": "make a key that expires during a case",
     "overdraft_limit": "give a budget an overdraft limit",
     "frozen_budget": "make a budget that is frozen",
     "closed_budget": "make a budget that is closed",
@@ -72,6 +73,8 @@ def _of_key(spec: KeySpec) -> Iterator[str]:
         yield "revoked_key"
     if spec.expired:
         yield "expired_key"
+    if spec.expires_in is not None:
+        yield "expiring_key"
 
 
 def _of_budget(spec: BudgetSpec) -> Iterator[str]:

@@ -191,6 +191,8 @@ def _key(spec: KeySpec) -> dict[str, Any]:
         key["permissions"] = list(spec.permissions)
     if spec.scope_filter is not None:
         key["scope_filter"] = list(spec.scope_filter)
+    if spec.expires_in is not None:
+        key["expires_in"] = spec.expires_in
     return key
 
 

@@ -92,6 +92,8 @@ class FixturesProvisioner:
     def lacks(self, given: Given) -> str | None:
         if given.changes:
             return f"the fixtures cannot {CAPABILITIES[given.changes[0]]}"
+        if any(key.expires_in is not None for key in given.keys):
+            return f"the fixtures cannot {CAPABILITIES['expiring_key']}"
         with self._lock:
             if id(given) in self._set_aside:
                 return None

@@ -51,6 +51,7 @@ _BCRYPT_ROUNDS = 4
 _PREFIX_LENGTH = 14
 _SECONDS = 10.0
 _TRIES = 1000
+_DAY = timedelta(days=1)
 _TENANT_DEFAULTS = {
     "default_commit_overage_policy": "ALLOW_IF_AVAILABLE",
     "default_reservation_ttl_ms": 60_000,
@@ -223,6 +224,7 @@ def _key_record(key_id: str, secret: str, tenant_id: str, spec: KeySpec) -> dict
     permissions = RUNTIME_PERMISSIONS if spec.permissions is None else spec.permissions
     # The prefix of the reference: its bcrypt knows no other.
     salt = bcrypt.gensalt(_BCRYPT_ROUNDS, prefix=b"2a")
+    lasts = 90 * _DAY if spec.expires_in is None else timedelta(seconds=spec.expires_in)
     record: dict[str, Any] = {
         "key_id": key_id,
         "tenant_id": tenant_id,
@@ -231,8 +233,8 @@ def _key_record(key_id: str, secret: str, tenant_id: str, spec: KeySpec) -> dict
         "name": f"conformance {spec.name}",
         "permissions": list(permissions),
         "status": "ACTIVE",
-        "created_at": _instant(days=-2),
-        "expires_at": _instant(days=-1 if spec.expired else 90),
+        "created_at": _instant(-2 * _DAY),
+        "expires_at": _instant(-_DAY if spec.expired else lasts),
     }
     if spec.scope_filter is not None:
         record["scope_filter"] = list(spec.scope_filter)
@@ -328,8 +330,8 @@ def _milliseconds() -> str:
     return str(time.time_ns() // 1_000_000)
 
 
-def _instant(days: int = 0) -> str:
-    moment = datetime.now(UTC) + timedelta(days=days)
+def _instant(ahead: timedelta = timedelta(0)) -> str:
+    moment = datetime.now(UTC) + ahead
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
