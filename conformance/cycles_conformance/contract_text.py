@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from cycles_conformance.values import MISSING, at_pointer
 
 if TYPE_CHECKING:
     from cycles_conformance.contract import Contract
@@ -35,6 +37,34 @@ def texts(contract: Contract) -> Iterator[tuple[str, str]]:
     for group, kind in _KINDS.items():
         for name, component in document.get("components", {}).get(group, {}).items():
             yield f"{kind} {name}", "\n\n".join(_descriptions(component))
+
+
+def declared(contract: Contract, place: str, pointer: str) -> Any:
+    """What stands at a JSON pointer from a place (an operation or a component), references
+    followed; MISSING where nothing does. What stands beside a reference comes first."""
+    node = _node(contract.document, place)
+    for token in pointer.split("/")[1:]:
+        token = token.replace("~1", "/").replace("~0", "~")
+        while isinstance(node, dict) and token not in node and "$ref" in node:
+            node = at_pointer(contract.document, node["$ref"].removeprefix("#"))
+        if not isinstance(node, dict) or token not in node:
+            return MISSING
+        node = node[token]
+    while isinstance(node, dict) and node.keys() == {"$ref"}:
+        node = at_pointer(contract.document, node["$ref"].removeprefix("#"))
+    return node
+
+
+def _node(document: Mapping[str, Any], place: str) -> Any:
+    kind, _, name = place.partition(" ")
+    for group, its_kind in _KINDS.items():
+        if kind == its_kind and name in document.get("components", {}).get(group, {}):
+            return document["components"][group][name]
+    for path in document["paths"].values():
+        for operation in path.values():
+            if isinstance(operation, dict) and operation.get("operationId") == place:
+                return operation
+    return MISSING
 
 
 def plain(text: str) -> str:

@@ -230,7 +230,11 @@ class Quiet:
     def remark(self, text: str) -> None: ...
 
 
-CLAUSES = "runtime: {createReservation: {tests.one: {declares: something}}}"
+CLAUSES = """
+runtime:
+  createReservation:
+    tests.one: {declares: something, shape: {/operationId: createReservation}}
+"""
 
 
 def case_file(folder: Path, steps: str, *, head: str = "", level: str = "MUST") -> Path:

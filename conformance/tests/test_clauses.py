@@ -63,7 +63,8 @@ def faults(folder: Path, clauses: str, refers_to: str) -> list[str]:
         # Over the end of a line and without the mark of the list.
         'Money: {a: {says: "Debt MUST NOT vanish, whatever happens."}}',
         'Rules: {a: {says: "Debt MUST NOT vanish"}}',
-        "createReservation: {a: {declares: it takes a POST}}",
+        "createReservation: {a: {declares: so called, shape: {/operationId: createReservation}}}",
+        "schema ErrorCode: {a: {declares: a text, shape: {/type: string, /enum: null}}}",
     ],
 )
 def test_clauses_of_the_contract(tmp_path: Path, place: str) -> None:
@@ -94,7 +95,7 @@ def test_clauses_of_the_contract(tmp_path: Path, place: str) -> None:
             "clauses.yaml: clause a: 'Money' does not say: Clients SHOULD retry.",
         ),
         (
-            "Manners: {a: {declares: be kind}}",
+            "Manners: {a: {says: be kind}}",
             "a",
             "clauses.yaml: clause a: the contract has no place 'Manners'",
         ),
@@ -104,20 +105,35 @@ def test_clauses_of_the_contract(tmp_path: Path, place: str) -> None:
             "clauses.yaml: clause b: says what clause a says",
         ),
         (
-            "createReservation: {a: {declares: one POST}, b: {declares: one POST}}",
+            "createReservation: {a: {declares: one POST, shape: {/operationId: createReservation}},"
+            " b: {declares: one POST, shape: {/operationId: createReservation}}}",
             "[a, b]",
             "clauses.yaml: clause b: says what clause a says",
         ),
         (
-            "Rules: {a: {says: MUST count}}, createReservation: {a: {declares: one POST}}",
+            "Rules: {a: {says: MUST count}}, createReservation: {a: {says: A grant MUST be kept}}",
             "a",
             "clauses.yaml: clause a: another clause has this id",
         ),
-        ("Rules: {a: {}}", "a", "clauses.yaml: runtime/Rules/a: {} should be non-empty"),
+        (
+            "schema ErrorCode: {a: {declares: a number, shape: {/type: integer}}}",
+            "a",
+            'clauses.yaml: clause a: \'schema ErrorCode\' has "string" at /type, not "integer"',
+        ),
+        (
+            "schema ErrorCode: {a: {declares: a few, shape: {/enum: [A, B]}}}",
+            "a",
+            'clauses.yaml: clause a: \'schema ErrorCode\' has nothing at /enum, not ["A", "B"]',
+        ),
+        (
+            "createReservation: {a: {declares: it is free}}",
+            "a",
+            "tests.yaml: case the-case: a MUST needs a clause with a quote or a shape",
+        ),
         (
             "Rules: {a: {says: MUST count, declares: x}}",
             "a",
-            "clauses.yaml: runtime/Rules/a: {'says': 'MUST count', 'declares': 'x'} has too many",
+            'clauses.yaml: runtime/Rules/a: {"says": "MUST count", "declares": "x"} cannot',
         ),
         ("Rules: {A b: {says: MUST count}}", "a", "clauses.yaml: runtime/Rules: 'A b' does not"),
     ],

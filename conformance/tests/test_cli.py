@@ -690,14 +690,18 @@ def test_coverage_of_other_cases(tmp_path: Path) -> None:
     assert "commitReservation: no case sends a request to it" in result.output
     assert "Normative sentences that no case claims" in result.output
     path = cases / "clauses.yaml"
-    path.write_text(path.read_text().replace("declares: something", "says: '[/x] is said'"))
+    path.write_text(
+        path.read_text().replace(
+            "declares: something, shape: {/operationId: createReservation}", "says: '[/x] is said'"
+        )
+    )
     message = could_not_run(cli("coverage", "--cases", cases))
     fault = "clause tests.one: 'createReservation' does not say: [/x] is said"
     assert message == f"clauses.yaml: {fault}"
 
 
 def test_coverage_of_another_edition(tmp_path: Path) -> None:
-    cases = case_file(tmp_path / "cases", "- do: reserve")
+    cases = case_file(tmp_path / "cases", "- do: reserve", level="SHOULD")
     spec = tmp_path / "spec.yaml"
     spec.write_text(
         "openapi: 3.1.0\npaths: {/x: {post: {operationId: createReservation}}}\n"

@@ -61,7 +61,7 @@ runtime:
   Money:
     small.debt: {says: "Debt MUST NOT vanish, whatever happens."}
   schema ErrorCode:
-    small.schema: {declares: the codes}
+    small.schema: {declares: the codes, shape: {/type: string}}
 """
 CASES = """
 area: small

@@ -55,7 +55,9 @@ paths:
       responses: {"204": {description: It is closed.}}
 """
 CLAUSES = """
-runtime: {createReservation: {tests.one: {declares: something}}}
+runtime:
+  createReservation:
+    tests.one: {declares: something, shape: {/operationId: createReservation}}
 admin: {getBalances: {admin.ledger: {says: Each row MUST name its ledger.}}}
 """
 STEPS = """

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cycles_conformance.contract_text import plain, texts
+from cycles_conformance.assertions.matching import same, shown
+from cycles_conformance.contract_text import declared, plain, texts
 from cycles_conformance.planes import SPEC_OPTIONS
+from cycles_conformance.values import MISSING
 
 if TYPE_CHECKING:
     from cycles_conformance.contract import Contract
@@ -21,13 +23,23 @@ FILE = "clauses.yaml"
 
 @dataclass(frozen=True)
 class Clause:
-    """A sentence of the contract (``says``), or a rule that it declares (``declares``)."""
+    """A sentence of the contract (``says``), or a rule that it declares (``declares``).
+
+    Attributes:
+        shape: what is declared: values by JSON pointers from the place (see ``declared``).
+    """
 
     clause_id: str
     plane: str
     at: str
     says: str
     declares: str
+    shape: Mapping[str, Any]
+
+    @property
+    def binds(self) -> bool:
+        """Whether it is there for everybody to see, so that a MUST can rest on it."""
+        return bool(self.says or self.shape)
 
     def stands_in(self, words: Mapping[str, str]) -> bool:
         """Whether the contract has it there; ``words`` are its places with their plain texts."""
@@ -40,7 +52,12 @@ def read(document: Mapping[str, Any]) -> Iterator[Clause]:
         for at, clauses in places.items():
             for clause_id, clause in clauses.items():
                 yield Clause(
-                    clause_id, plane, at, clause.get("says", ""), clause.get("declares", "")
+                    clause_id,
+                    plane,
+                    at,
+                    clause.get("says", ""),
+                    clause.get("declares", ""),
+                    clause.get("shape", {}),
                 )
 
 
@@ -49,8 +66,8 @@ def faults(
 ) -> Iterator[str]:
     """What is wrong with the clauses, given the contracts by plane and the ids that cases refer to:
     an id that comes twice or
-    that nothing uses, a place or a sentence that the contract does not have, and a sentence that
-    stands there twice."""
+    that nothing uses, a place, a sentence or a shape that the contract does not have, and a
+    sentence that stands there twice."""
     words = {
         plane: {at: plain(text) for at, text in texts(contract)}
         for plane, contract in contracts.items()
@@ -69,9 +86,30 @@ def faults(
             yield f"{where}: the contract has no place {clause.at!r}"
         elif not clause.stands_in(words[clause.plane]):
             yield f"{where}: {clause.at!r} does not say: {clause.says}"
+        else:
+            contract = contracts[clause.plane]
+            yield from (f"{where}: {fault}" for fault in misdeclared(contract, clause))
     for one, other in itertools.combinations(clauses, 2):
         if (one.plane, one.at) == (other.plane, other.at) and _same(one, other):
             yield f"clause {other.clause_id}: says what clause {one.clause_id} says"
+
+
+def misdeclared(contract: Contract, clause: Clause) -> Iterator[str]:
+    """Where the contract's declarations are not as the clause has them."""
+    for pointer, wanted in clause.shape.items():
+        found = declared(contract, clause.at, pointer)
+        if not _as_wanted(found, wanted):
+            yield f"{clause.at!r} has {shown(found)} at {pointer}, not {shown(wanted)}"
+
+
+def _as_wanted(found: Any, wanted: Any) -> bool:
+    """``null`` stands for nothing; a list of names for the members of an object, or for the
+    elements of a list in any order."""
+    if wanted is None or found is MISSING:
+        return wanted is None and found is MISSING
+    if isinstance(wanted, list) and isinstance(found, list | dict):
+        return len(found) == len(wanted) and all(one in found for one in wanted)
+    return same(found, wanted)
 
 
 def no_contract(plane: str) -> str:

@@ -101,6 +101,9 @@ def _collect(
                 for clause_id in case.clauses
                 if clause_id not in by_id
             ]
+            known = [by_id[clause_id] for clause_id in case.clauses if clause_id in by_id]
+            if case.level == "MUST" and known and not any(clause.binds for clause in known):
+                faults.append(f"{where}: a MUST needs a clause with a quote or a shape")
             faults += [
                 f"{where}: {clause_file.no_contract(plane)}"
                 for plane in sorted(case.planes - contracts.keys())
