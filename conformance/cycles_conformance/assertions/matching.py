@@ -84,7 +84,9 @@ def shown(value: Any) -> str:
 def _matchers(pattern: dict[str, Any], value: Any, schemas: SchemaCheck, place: str) -> list[str]:
     at = place or "/"
     if pattern.get("$absent") is True:
-        return [] if value is MISSING else [f"{at} is {shown(value)}, expected to be absent"]
+        # Whether null may stand there is the schema's business.
+        gone = value is MISSING or value is None
+        return [] if gone else [f"{at} is {shown(value)}, expected to be absent"]
     if "$one_of" in pattern and len(pattern) == 1:
         if any(not match(option, value, schemas, place) for option in pattern["$one_of"]):
             return []
