@@ -40,17 +40,31 @@ def main() -> int:
         return kit("--level", variant.level, *patterns)
 
     def tell(outcome: Outcome) -> None:
-        verdict = f"{len(outcome.complaints)} complaints" if outcome.complaints else "left alone"
+        verdict = "left alone" if _as_it_should_be(outcome) else "not left alone"
         if outcome.error:
             verdict = f"error: {escape(outcome.error)}"
         lines = [f"{outcome.name}: {verdict} ({outcome.seconds:.0f} s)"]
-        lines += [f"    {one.case}: {escape(one.message)}" for one in outcome.complaints]
+        assert outcome.change is not None
+        if outcome.change.but:
+            lines[0] += f", but for {outcome.change.but}"
+        lines += [
+            f"    {one.case}: {escape(one.message)}"
+            for one in outcome.complaints
+            if one.case != outcome.change.but
+        ]
         console.print("\n".join(lines))
 
     outcomes = judge_all(variants, judge, options.jobs, tell)
-    alone = sum(not outcome.error and not outcome.complaints for outcome in outcomes)
+    alone = sum(map(_as_it_should_be, outcomes))
     console.print(f"{alone} of {len(outcomes)} variants left alone")
     return 0 if alone == len(outcomes) else 1
+
+
+def _as_it_should_be(outcome: Outcome) -> bool:
+    """Whether no case complained but the one that has to."""
+    assert outcome.change is not None
+    wanted = [outcome.change.but] if outcome.change.but else []
+    return not outcome.error and [one.case for one in outcome.complaints] == wanted
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ those of one area::
 ``breaks`` is an operationId, the title of a section of the contract's introduction, or one of
 its components (``schema Amount``). Variants stand under ``variants``, and ``allowed_by`` names the
 place that leaves room for them. A variant that departs from a SHOULD has ``level: MUST``: the kit
-may hold it to no more than that.
+may hold it to no more than that. One that breaks the contract in one point alone names the case that
+has to say so, and to be the only one: ``but: answers-as-declared``.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Change:
     edits: tuple[Edit, ...]
     level: str = "SHOULD"
     """What the kit may hold the changed server to."""
+    but: str = ""
+    """The one case that has to fail all the same."""
 
     def patched(self, repository: Path = REPOSITORY) -> dict[str, str]:
         """The files that it changes, as they are with it.
@@ -115,13 +118,16 @@ def _read(path: Path, kind: str, place: str) -> Iterator[Change]:
         _members(document, "area", kind)
         for item in document[kind]:
             level = item.pop("level", "SHOULD") if kind == "variants" else "SHOULD"
+            but = item.pop("but", "") if kind == "variants" else ""
             _members(item, "id", "about", place, "edits")
             for edit in item["edits"]:
                 _members(edit, "file", "replace", "with")
             edits = tuple(
                 Edit(edit["file"], edit["replace"], edit["with"]) for edit in item["edits"]
             )
-            yield Change(item["id"], document["area"], item["about"], item[place], edits, level)
+            yield Change(
+                item["id"], document["area"], item["about"], item[place], edits, level, but
+            )
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise FaultError(f"{path.name}: {error}") from None
 
