@@ -16,8 +16,8 @@ those of one area::
 ``breaks`` is an operationId, the title of a section of the contract's introduction, or one of
 its components (``schema Amount``). Variants stand under ``variants``, and ``allowed_by`` names the
 place that leaves room for them. A variant that departs from a SHOULD has ``level: MUST``: the kit
-may hold it to no more than that. One that breaks the contract in one point alone names the case that
-has to say so, and to be the only one: ``but: answers-as-declared``.
+may hold it to no more than that. One that breaks the contract in one point alone names the case
+that has to say so, and to be the only one: ``but: answers-as-declared``.
 """
 
 from __future__ import annotations
