@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cycles_conformance.planes import OperationRef
 from cycles_conformance.provisioners import Given
-from cycles_conformance.results import CaseResult, Exchange, Level, Problem
+from cycles_conformance.results import Exchange, Level, Problem
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,18 @@ class Breaches:
     def any(self) -> bool:
         return bool(self._seen)
 
-    def result(self) -> CaseResult:
-        """The verdict on all answers together, with a problem for each kind."""
+    @property
+    def heard(self) -> bool:
+        """Whether there was an answer to hold against the contract."""
+        return self._heard > 0
+
+    def problems(self) -> list[Problem]:
+        """One for each kind, in a fixed order."""
         with self._lock:
-            problems = [
+            return [
                 Problem("MUST", _told(seen), seen.exchange.step, seen.exchange)
                 for _, seen in sorted(self._seen.items())
             ]
-            verdict = "failed" if problems else "passed" if self._heard else "not run"
-        check = AS_DECLARED
-        return CaseResult(
-            case=check.id,
-            area=check.area,
-            level=check.level,
-            why=check.why,
-            clauses=check.clauses,
-            verdict=verdict,  # type: ignore[arg-type]
-            reason="" if verdict != "not run" else "no case had an answer to hold against it",
-            problems=problems,
-        )
 
 
 def _told(seen: _Seen) -> str:

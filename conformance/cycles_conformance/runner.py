@@ -153,7 +153,7 @@ class _UnderWay:
             if result := self._carried_out(check):
                 self._settle(result)
         if len(tried) < len(checks):
-            self._settle(self._target.breaches.result())
+            self._settle(self._declared())
 
     def end(self, why: str) -> None:
         """Begin nothing more, and let what is under way come to its end."""
@@ -163,7 +163,20 @@ class _UnderWay:
 
     def result_of(self, check: Check) -> CaseResult:
         found = self._results.get(check.id)
+        if check.id == AS_DECLARED.id:
+            # Told also of a run that was broken off before it came to this.
+            return found or self._declared()
         return found or _result(check, self._stopped or "the run ended before it")
+
+    def _declared(self) -> CaseResult:
+        """What the answers so far amount to."""
+        breaches = self._target.breaches
+        why_not = self._stopped or "no case had an answer to hold against it"
+        result = _result(AS_DECLARED, "" if breaches.heard else why_not)
+        result.problems = breaches.problems()
+        if result.problems:
+            result.verdict = "failed"
+        return result
 
     def notes(self) -> list[str]:
         notes = []

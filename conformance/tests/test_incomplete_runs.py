@@ -276,6 +276,33 @@ def test_ctrl_c(tmp_path: Path, reports: Reports, steps: str) -> None:
     assert "Traceback" not in output
 
 
+def test_ctrl_c_after_answers_that_are_not_as_declared(tmp_path: Path, reports: Reports) -> None:
+    reached, over = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> Reply:
+        reached.set()
+        over.wait(60)
+        return granted()
+
+    well = after(20, hold)
+
+    def script(request: Request) -> Reply:
+        answer = well(request)
+        return granted(surprise=1) if answer.body == granted().body else answer
+
+    with serving(script) as server:
+        arguments = [*reports.options, "--timeout", "60"]
+        with interruptible(tmp_path, server.url, *arguments) as process:
+            assert reached.wait(60)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=60)
+        over.set()
+    assert process.returncode == 130, output
+    [declared] = [one for one in reports.json["results"] if one["case"] == "answers-as-declared"]
+    assert declared["verdict"] == "failed"
+    assert "'surprise' was unexpected" in declared["problems"][0]["message"]
+
+
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, reports: Reports) -> None:
     reached, over = threading.Event(), threading.Event()
 
