@@ -259,6 +259,18 @@ def stored_object(text: bytes) -> StoredObject | None:
     return StoredObject(text)
 
 
+def stored_members(text: bytes) -> dict[str, Any]:
+    """The members of a record in the store, each number as it was written.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    value = _AS_WRITTEN.decode(text.decode())
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value
+
+
 # -- writing -------------------------------------------------------------------------------------
 
 _SORTED = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_SORT_KEYS

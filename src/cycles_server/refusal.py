@@ -19,6 +19,8 @@ class Refusal(Exception):
         message: for people; names the member, scope or setting concerned.
         details: what a client needs to correct itself, as the contract shapes it for the code.
         retry_after_s: when it may be worth to ask again, in seconds; None if no time helps.
+        conflict: whether the request is good in itself and only the present state is against it,
+            where the code alone does not say so.
     """
 
     def __init__(
@@ -28,12 +30,14 @@ class Refusal(Exception):
         *,
         details: Mapping[str, Any] | None = None,
         retry_after_s: int | None = None,
+        conflict: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details
         self.retry_after_s = retry_after_s
+        self.conflict = conflict
 
 
 def invalid(where: str, why: str) -> Refusal:

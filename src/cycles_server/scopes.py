@@ -92,6 +92,18 @@ def read_scope(scope: str) -> dict[str, str]:
     return subject
 
 
+def canonical_scope(scope: str) -> str:
+    """The canonical form of a scope path whose values may be in any case.
+
+    Raises:
+        Refusal: 400 for one that no subject has.
+    """
+    segments = [segment.partition(":") for segment in scope.split("/")]
+    lowered = "/".join(f"{level}{colon}{value.lower()}" for level, colon, value in segments)
+    read_scope(lowered)
+    return lowered
+
+
 def tenant_in(scope: str) -> str:
     """The tenant that a scope names, in lower case; empty for one that does not begin there."""
     level, _, value = scope.partition("/")[0].partition(":")

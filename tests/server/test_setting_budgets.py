@@ -9,7 +9,7 @@ from support.running import StartServer
 from support.stores import Functions
 from support.tenants import UNIT
 
-from cycles_server.governance.budgets import set_budget
+from cycles_server.cli.provision import provide_budget
 
 
 def test_a_budget_is_set_under_agents_at_work(start: StartServer) -> None:
@@ -22,7 +22,7 @@ def test_a_budget_is_set_under_agents_at_work(start: StartServer) -> None:
         do = Functions(running.store.url, tenant.keys)
         for more in range(1, 51):
             for scope in scopes:
-                do(set_budget, tenant.name, scope, UNIT, 10**12 + more)
+                do(provide_budget, tenant.name, scope, UNIT, 10**12 + more, replace=True)
 
     crew.run_through(lambda: asyncio.to_thread(raise_all))
     assert not crew.failures

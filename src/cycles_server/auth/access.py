@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cycles_server.auth.principal import Principal
-from cycles_server.refusal import forbidden, unauthorized
+from cycles_server.refusal import Refusal, unauthorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,14 @@ class Access:
             Such an operation needs no read of the key beforehand; one that ends before its script
             has run (a bad body, say) is confirmed before the caller is told.
         public: whether nobody is asked who they are.
+        lacking: the code that a key without permission is refused with.
     """
 
     permissions: frozenset[str]
     while_suspended: bool = False
     confirmed_by_script: bool = False
     public: bool = False
+    lacking: str = "FORBIDDEN"
 
 
 PUBLIC = Access(frozenset(), public=True)
@@ -35,7 +37,10 @@ ANY_KEY = Access(frozenset())
 
 
 def allow(
-    *permissions: str, while_suspended: bool = False, confirmed_by_script: bool = False
+    *permissions: str,
+    while_suspended: bool = False,
+    confirmed_by_script: bool = False,
+    lacking: str = "FORBIDDEN",
 ) -> Access:
     """Keys with any one of these permissions, of which there must be one."""
     if not permissions:
@@ -44,6 +49,7 @@ def allow(
         frozenset(permissions),
         while_suspended=while_suspended,
         confirmed_by_script=confirmed_by_script,
+        lacking=lacking,
     )
 
 
@@ -51,7 +57,7 @@ def require(access: Access, principal: Principal) -> None:
     """Check that the caller may use an operation.
 
     Raises:
-        Refusal: UNAUTHORIZED for a suspended tenant, FORBIDDEN for a missing permission.
+        Refusal: UNAUTHORIZED for a suspended tenant, the operation's code for a missing permission.
     """
     if principal.is_admin:
         return
@@ -59,4 +65,5 @@ def require(access: Access, principal: Principal) -> None:
         raise unauthorized()
     wanted = access.permissions
     if wanted and principal.permissions.isdisjoint(wanted):
-        raise forbidden(f"This API key lacks the permission {' or '.join(sorted(wanted))}")
+        names = " or ".join(sorted(wanted))
+        raise Refusal(access.lacking, f"This API key lacks the permission {names}")

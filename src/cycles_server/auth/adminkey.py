@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hmac
 
-from cycles_server.auth.principal import Principal
+from cycles_server.auth.principal import OPERATOR, Principal
 from cycles_server.refusal import unauthorized
 
 HEADER = "X-Admin-API-Key"
-
-_OPERATOR = Principal(tenant=None, key_id="admin", permissions=frozenset())
 
 
 class AdminKey:
@@ -34,7 +32,7 @@ class AdminKey:
         """Holds nothing."""
 
     def _check(self, secret: str) -> Principal | None:
-        return _OPERATOR if self.matches(secret.encode()) else None
+        return OPERATOR if self.matches(secret.encode()) else None
 
     def matches(self, secret: bytes) -> bool:
         """Whether these bytes are the configured key; compared in constant time."""

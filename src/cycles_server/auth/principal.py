@@ -32,3 +32,7 @@ class Principal:
     @property
     def is_admin(self) -> bool:
         return self.tenant is None
+
+
+OPERATOR = Principal(tenant=None, key_id="admin", permissions=frozenset())
+"""Whoever has the operator's key, or works on the store itself."""

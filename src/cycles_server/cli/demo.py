@@ -18,10 +18,9 @@ from rich.markup import escape
 from cycles_server.cli.errors import fatal
 from cycles_server.cli.keyfile import kept_key
 from cycles_server.cli.money import DOLLAR_UNIT, MICROCENTS_PER_DOLLAR, show_amount
+from cycles_server.cli.provision import provide_budget, provide_tenant
 from cycles_server.cli.stores import data_dir_option, on_store
 from cycles_server.embedded.store import DEFAULT_DATA_DIR
-from cycles_server.governance.budgets import create_budget
-from cycles_server.governance.tenants import create_tenant
 from cycles_server.refusal import Refusal
 from cycles_server.store.store import Store
 
@@ -98,8 +97,8 @@ def demo(url: str, tenant: str, wait: float, check: bool, data_dir: Path | None)
     key_file = (data_dir or DEFAULT_DATA_DIR) / f"{tenant}.key"
 
     async def provide(store: Store) -> str:
-        await create_tenant(store, tenant)
-        await create_budget(store, tenant, scope, DOLLAR_UNIT, MICROCENTS_PER_DOLLAR)
+        await provide_tenant(store, tenant)
+        await provide_budget(store, tenant, scope, DOLLAR_UNIT, MICROCENTS_PER_DOLLAR)
         key_file.parent.mkdir(mode=0o700, exist_ok=True)
         secret, _ = await kept_key(store, tenant, key_file)
         return secret

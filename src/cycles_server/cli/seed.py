@@ -12,10 +12,14 @@ from rich.console import Console
 from cycles_server.cli.errors import fatal
 from cycles_server.cli.keyfile import kept_key
 from cycles_server.cli.money import parse_amount, show_amount
+from cycles_server.cli.provision import (
+    BudgetEntry,
+    check_budget,
+    provide_budget,
+    provide_tenant,
+)
 from cycles_server.cli.stores import data_dir_option, on_store
 from cycles_server.governance.api_keys import create_api_key, has_api_key
-from cycles_server.governance.budgets import BudgetEntry, check_budget, create_budget, set_budget
-from cycles_server.governance.tenants import create_tenant
 from cycles_server.refusal import Refusal
 from cycles_server.store.store import Store
 
@@ -95,9 +99,11 @@ def seed(
     ]
 
     async def write(store: Store) -> tuple[bool, list[BudgetEntry], str | None]:
-        created = await create_tenant(store, tenant, name)
-        make = set_budget if set_allocation else create_budget
-        entries = [await make(store, tenant, scope, unit, amount) for scope, amount, unit in wanted]
+        created = await provide_tenant(store, tenant, name)
+        entries = [
+            await provide_budget(store, tenant, scope, unit, amount, replace=set_allocation)
+            for scope, amount, unit in wanted
+        ]
         secret: str | None = None
         if key_file is not None:
             secret, _ = await kept_key(store, tenant, key_file)

@@ -13,6 +13,8 @@ from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault, Sto
 
 logger = logging.getLogger(__name__)
 
+_CONFLICT = 409
+
 STORE_RETRY_S = 1
 """What a client is told to wait when the store is away."""
 
@@ -28,7 +30,7 @@ def problem_of(
     if isinstance(error, Problem):
         return error
     if isinstance(error, Refusal):
-        status = statuses[error.code]
+        status = _CONFLICT if error.conflict else statuses[error.code]
         return Problem(
             error.code,
             error.message,

@@ -1,4 +1,4 @@
-"""Budgets: made, and their allocation set, each in one step.
+"""Budgets: made, looked up, and what they allow changed, each in one step.
 
 Amounts are int64 in the budget's unit; ``USD_MICROCENTS`` are 10^-8 dollars.
 """
@@ -6,156 +6,239 @@ Amounts are int64 in the budget's unit; ``USD_MICROCENTS`` are 10^-8 dollars.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
+from cycles_server.governance.call import ACTIVE_OWNER, OPEN_OWNER, Call, Change, mutate
+from cycles_server.governance.ledgers import Body, ledger_body, read_row
 from cycles_server.governance.scripts import create_budget as create
-from cycles_server.governance.scripts import set_budget as reset
-from cycles_server.jsontext import INT64_MAX
-from cycles_server.refusal import Refusal, forbidden, invalid
-from cycles_server.scopes import UNITS, counts_for, read_scope
+from cycles_server.governance.scripts import update_budget as update
+from cycles_server.jsontext import write_json
+from cycles_server.paging.windows import read_moment
+from cycles_server.refusal import Refusal, invalid
+from cycles_server.scopes import canonical_scope, counts_for, tenant_in
 from cycles_server.store.store import Store
 
-OVERAGE_POLICIES = ("REJECT", "ALLOW_IF_AVAILABLE", "ALLOW_WITH_OVERDRAFT")
+ACTIVE, FROZEN = "ACTIVE", "FROZEN"
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetEntry:
-    """A budget as it stands after :func:`create_budget` or :func:`set_budget`.
+async def create_budget(store: Store, call: Call, tenant_id: str, body: Body) -> Body:
+    """Make a budget with what is allocated to spend.
 
-    Attributes:
-        created: False for one that was there before.
-        replaced: the allocation that it had before another was set, None if none was.
-    """
+    Args:
+        tenant_id: whose it is to be.
+        body: BudgetCreateRequest.
 
-    scope: str
-    unit: str
-    allocated: int
-    remaining: int
-    created: bool
-    replaced: int | None = None
-
-
-async def create_budget(
-    store: Store,
-    tenant_id: str,
-    scope: str,
-    unit: str,
-    allocated: int,
-    overdraft_limit: int = 0,
-    *,
-    overage_policy: str | None = None,
-) -> BudgetEntry:
-    """Make a budget with ``allocated`` to spend. One that exists keeps its money.
+    Returns:
+        The BudgetLedger.
 
     Raises:
-        Refusal: scope, unit or an amount is not allowed, or the budget that exists is another
-            tenant's or cannot be read.
+        Refusal: 400 for a scope that is not one of the tenant's, for a period that is no time, or
+            for a tenant that is not ACTIVE; UNIT_MISMATCH; DUPLICATE_RESOURCE for one that exists;
+            TENANT_CLOSED.
+        StaleCredential: see :func:`mutate`.
         StoreError: the store failed.
     """
-    check_budget(tenant_id, scope, unit, allocated, overdraft_limit)
-    if overage_policy is not None and overage_policy not in OVERAGE_POLICIES:
-        raise invalid(
-            f"overage policy {overage_policy!r}", f"must be one of {', '.join(OVERAGE_POLICIES)}"
-        )
+    scope = own_scope(tenant_id, body["scope"])
+    unit = body["unit"]
+    limit = body.get("overdraft_limit") or {"unit": unit, "amount": 0}
+    check_unit(unit, allocated=body["allocated"], overdraft_limit=limit)
+    arguments = create.Arguments(
+        ledger_id=str(uuid.uuid4()),
+        scope=scope,
+        unit=unit,
+        allocated=str(body["allocated"]["amount"]),
+        overdraft_limit=str(limit["amount"]),
+        overage_policy=body.get("commit_overage_policy") or "",
+        rollover_policy=body.get("rollover_policy") or "",
+        period_start=_period(body, "period_start"),
+        period_end=_period(body, "period_end"),
+        metadata=_stored(body.get("metadata")),
+    )
     names = store.keys.tenant(tenant_id)
     answer = create.read(
-        await _call(
+        await mutate(
             store,
+            call,
             tenant_id,
             create.NAME,
             create.Keys(budget_record=names.budget(scope, unit), tenant_budgets=names.budgets),
-            create.Arguments(
-                tenant=tenant_id,
-                ledger_id=str(uuid.uuid4()),
-                scope=scope,
-                unit=unit,
-                allocated=str(allocated),
-                overdraft_limit=str(overdraft_limit),
-                overage_policy=overage_policy or "",
+            arguments,
+            Change(
+                "createBudget",
+                "budget",
+                arguments.ledger_id,
+                {
+                    "scope": scope,
+                    "unit": unit,
+                    "allocated": body["allocated"]["amount"],
+                    "actor_type": call.actor_type,
+                },
+                status=201,
             ),
+            owner=ACTIVE_OWNER,
         )
     )
-    if isinstance(answer, create.Created):
-        return BudgetEntry(scope, unit, allocated, allocated, created=True)
-    owner, stored, remaining = answer
-    if not counts_for(tenant_id, owner, scope):
-        raise forbidden(f"the budget {scope} in {unit} belongs to tenant {owner or '?'}")
-    try:
-        return BudgetEntry(scope, unit, int(stored), int(remaining), created=False)
-    except ValueError:
-        raise Refusal(
-            "INTERNAL_ERROR", f"the budget {scope} in {unit} exists and its amounts cannot be read"
-        ) from None
+    if isinstance(answer, create.Exists):
+        raise Refusal("DUPLICATE_RESOURCE", f"There is a budget of {scope} in {unit} already")
+    row = {
+        "ledger_id": arguments.ledger_id,
+        "tenant_id": tenant_id,
+        "allocated": arguments.allocated,
+        "remaining": arguments.allocated,
+        "overdraft_limit": arguments.overdraft_limit,
+        "commit_overage_policy": arguments.overage_policy,
+        "rollover_policy": arguments.rollover_policy,
+        "period_start": arguments.period_start,
+        "period_end": arguments.period_end,
+        "created_at": str(answer.at_ms),
+    }
+    return ledger_body(row, scope, unit)
 
 
-_NOT_SET = {
-    "NO_BUDGET": ("BUDGET_NOT_FOUND", "has just been deleted"),
-    "BUDGET_FROZEN": ("BUDGET_FROZEN", "is FROZEN: unfreeze it first"),
-    "BUDGET_CLOSED": ("BUDGET_CLOSED", "is CLOSED, and stays so"),
-    "CORRUPT_BUDGET": (
-        "INTERNAL_ERROR",
-        "has amounts that cannot be read: `cycles-server doctor` names them",
-    ),
-    "OUT_OF_RANGE": (
-        "INVALID_REQUEST",
-        "holds and has spent more than can be counted against so little",
-    ),
-}
-"""What the script answers: the contract's code, and what is said of the budget."""
+async def find_budget(store: Store, scope: str, unit: str, tenant_id: str | None = None) -> Body:
+    """A budget's BudgetLedger.
 
-
-async def set_budget(
-    store: Store, tenant_id: str, scope: str, unit: str, allocated: int
-) -> BudgetEntry:
-    """Make a budget, or set the allocation of one that exists.
-
-    As the protocol's RESET: what is reserved, spent and owed stays, what remains is computed anew
-    and may be negative, and the budget is over its limit if its debt is.
+    Args:
+        scope: in any case.
+        tenant_id: whose it must be; None for anybody's.
 
     Raises:
-        Refusal: as :func:`create_budget`; or the budget is not ACTIVE, or what would remain is
-            below int64.
-        StoreError: the store failed.
+        Refusal: BUDGET_NOT_FOUND, for another tenant's too.
+        StoreError: the store failed, or the record cannot be read.
     """
-    entry = await create_budget(store, tenant_id, scope, unit, allocated)
-    if entry.created:
-        return entry
-    answer = reset.read(
-        await _call(
+    scope = scope.lower()
+    names = store.keys.tenant(tenant_in(scope) or (tenant_id or ""))
+    row = read_row(await store.read("HGETALL", names.budget(scope, unit)))
+    owner = row.get("tenant_id") or tenant_in(scope)
+    if not row or (tenant_id is not None and not counts_for(tenant_id, owner, scope)):
+        raise no_such_budget(scope, unit)
+    return ledger_body({**row, "tenant_id": owner}, scope, unit)
+
+
+async def update_budget(store: Store, call: Call, scope: str, unit: str, body: Body) -> Body:
+    """Set a budget's overdraft limit, overage policy or metadata; being over the limit follows.
+
+    Args:
+        body: the request, whose null members count as not sent.
+
+    Raises:
+        Refusal: BUDGET_NOT_FOUND, BUDGET_CLOSED, TENANT_CLOSED, UNIT_MISMATCH.
+        StoreError: the store failed, or the record cannot be read.
+    """
+    limit = body.get("overdraft_limit")
+    policy = body.get("commit_overage_policy")
+    if limit is not None:
+        check_unit(unit, overdraft_limit=limit)
+    told = {
+        "overdraft_limit": None if limit is None else limit["amount"],
+        "commit_overage_policy": policy,
+    }
+    return await _updated(
+        store,
+        call,
+        (scope, unit),
+        update.Arguments(
+            scope=scope.lower(),
+            overdraft_limit="" if limit is None else str(limit["amount"]),
+            overage_policy=policy or "",
+            metadata=_stored(body.get("metadata")),
+            status="",
+        ),
+        ("updateBudget", told),
+    )
+
+
+async def set_status(
+    store: Store, call: Call, scope: str, unit: str, status: str, body: Body
+) -> Body:
+    """Freeze a budget, or unfreeze it; its amounts stay.
+
+    Args:
+        status: FROZEN or ACTIVE.
+        body: BudgetStatusTransitionRequest; why, for the audit.
+
+    Raises:
+        Refusal: BUDGET_NOT_FOUND, BUDGET_CLOSED, TENANT_CLOSED; a conflict with the status that
+            it has already.
+        StoreError: the store failed, or the record cannot be read.
+    """
+    told = {"reason": body.get("reason"), "request_metadata": body.get("metadata")}
+    return await _updated(
+        store,
+        call,
+        (scope, unit),
+        update.Arguments(
+            scope=scope.lower(), overdraft_limit="", overage_policy="", metadata=b"", status=status
+        ),
+        ("freezeBudget" if status == FROZEN else "unfreezeBudget", told),
+    )
+
+
+async def _updated(
+    store: Store,
+    call: Call,
+    name: tuple[str, str],
+    arguments: update.Arguments,
+    told: tuple[str, dict[str, Any]],
+) -> Body:
+    before = await find_budget(store, *name)
+    operation, facts = told
+    scope, unit = before["scope"], before["unit"]
+    # Whose it is says the record: a scope that is written otherwise must not lead past a guard.
+    owner = before["tenant_id"]
+    record = store.keys.tenant(owner).budget(scope, unit)
+    update.read(
+        await mutate(
             store,
-            tenant_id,
-            reset.NAME,
-            reset.Keys(budget_record=store.keys.tenant(tenant_id).budget(scope, unit)),
-            reset.Arguments(tenant=tenant_id, scope=scope, allocated=str(allocated)),
+            call,
+            owner,
+            update.NAME,
+            update.Keys(budget_record=record),
+            arguments,
+            Change(
+                operation,
+                "budget",
+                before["ledger_id"],
+                {"scope": scope, "unit": unit, **facts},
+            ),
+            owner=OPEN_OWNER,
         )
     )
-    if isinstance(answer, reset.Refused):
-        code, why = _NOT_SET.get(answer.code, ("INTERNAL_ERROR", f"cannot be set: {answer.code}"))
-        raise Refusal(code, f"the budget {scope} in {unit} {why}")
-    return BudgetEntry(scope, unit, allocated, answer.remaining, False, replaced=answer.before)
+    return await find_budget(store, scope, unit)
 
 
-def check_budget(
-    tenant_id: str, scope: str, unit: str, allocated: int, overdraft_limit: int = 0
-) -> None:
-    """Check what can be checked without the store.
+def own_scope(tenant_id: str, text: str) -> str:
+    """The canonical form of a scope below a tenant's own.
 
     Raises:
-        Refusal: 400, for a scope that no subject of this tenant has, a unit or an amount that is
-            not allowed.
+        Refusal: 400 for any other.
     """
-    if read_scope(scope).get("tenant", tenant_id) != tenant_id:
-        raise invalid("", f"scope {scope!r} is not one of tenant {tenant_id}")
-    if unit not in UNITS:
-        raise invalid(f"unit {unit!r}", f"must be one of {', '.join(UNITS)}")
-    for what, amount in (("allocated", allocated), ("overdraft limit", overdraft_limit)):
-        if not 0 <= amount <= INT64_MAX:
-            raise invalid(f"{what} {amount}", f"must be from 0 to {INT64_MAX}")
+    scope = canonical_scope(text)
+    if tenant_in(scope) != tenant_id.lower():
+        raise invalid("scope", f"{text!r} is not below tenant:{tenant_id}")
+    return scope
 
 
-async def _call(
-    store: Store, tenant_id: str, script: str, keys: Sequence[str], arguments: Sequence[str]
-) -> list[str]:
-    answer = await store.call(tenant_id, script, keys, arguments)
-    return [part.decode(errors="replace") for part in answer]
+def check_unit(unit: str, **amounts: Body) -> None:
+    """Raises: Refusal UNIT_MISMATCH for an amount in another unit than the budget's."""
+    for name, amount in amounts.items():
+        if amount["unit"] != unit:
+            raise Refusal("UNIT_MISMATCH", f"{name}: {amount['unit']} is not the budget's {unit}")
+
+
+def no_such_budget(scope: str, unit: str) -> Refusal:
+    return Refusal("BUDGET_NOT_FOUND", f"There is no budget of {scope} in {unit}")
+
+
+def _stored(metadata: Body | None) -> bytes:
+    return b"" if metadata is None else write_json(metadata)
+
+
+def _period(body: Body, name: str) -> str:
+    text = body.get(name)
+    if text is None:
+        return ""
+    try:
+        return str(read_moment(text).ms)
+    except ValueError:
+        raise invalid(name, "must be an RFC 3339 date-time like 2026-04-10T12:00:00Z") from None

@@ -1,10 +1,10 @@
-"""Tenants: their records, and the set that names them all."""
+"""Tenants: made, looked up, changed."""
 
 from __future__ import annotations
 
 import re
-
-import orjson
+from collections.abc import Mapping
+from typing import Any
 
 from cycles_server.auth.records import (
     DEFAULT_MAX_EXTENSIONS,
@@ -13,47 +13,163 @@ from cycles_server.auth.records import (
     DEFAULT_TTL_MS,
     iso_instant,
 )
+from cycles_server.governance.call import ANY_OWNER, Call, Change, mutate
+from cycles_server.governance.records import Record, change_record, read_record
+from cycles_server.governance.scripts import create_tenant as create
+from cycles_server.jsontext import write_json
 from cycles_server.refusal import Refusal, invalid
 from cycles_server.store.clock import now_ms
 from cycles_server.store.store import Store
 
+Body = dict[str, Any]
+
+ACTIVE, SUSPENDED, CLOSED = "ACTIVE", "SUSPENDED", "CLOSED"
+
 _ID = re.compile(r"[a-z0-9-]{3,64}")
+_MOST_METADATA = 32
+_LONGEST_NAME = 256
+_MEMBERS = (
+    "tenant_id",
+    "name",
+    "status",
+    "created_at",
+    "parent_tenant_id",
+    "default_commit_overage_policy",
+    "default_reservation_ttl_ms",
+    "max_reservation_ttl_ms",
+    "max_reservation_extensions",
+    "reservation_expiry_policy",
+    "metadata",
+    "updated_at",
+    "suspended_at",
+    "closed_at",
+)
+"""A tenant's members in their stored order; others that a record may have are not answered."""
+_DEFAULTS: Mapping[str, Any] = {
+    "default_commit_overage_policy": DEFAULT_OVERAGE_POLICY,
+    "default_reservation_ttl_ms": DEFAULT_TTL_MS,
+    "max_reservation_ttl_ms": DEFAULT_MAX_TTL_MS,
+    "max_reservation_extensions": DEFAULT_MAX_EXTENSIONS,
+}
+_TOLD = (
+    "name",
+    "default_commit_overage_policy",
+    "default_reservation_ttl_ms",
+    "max_reservation_ttl_ms",
+    "max_reservation_extensions",
+)
+"""Members whose new values an audit entry tells; metadata is the tenant's own business."""
 
 
-async def create_tenant(store: Store, tenant_id: str, name: str | None = None) -> bool:
-    """Make a tenant in force; one that exists is left alone. Returns whether it is new.
+def tenant_body(record: Record) -> Body:
+    """The contract's Tenant."""
+    return {name: record[name] for name in _MEMBERS if record.get(name) is not None}
+
+
+async def create_tenant(store: Store, call: Call, body: Body) -> tuple[Body, bool]:
+    """Make a tenant; one that exists under this id and name is answered as it is.
+
+    Args:
+        body: TenantCreateRequest.
+
+    Returns:
+        The Tenant, and whether it is new.
 
     Raises:
-        Refusal: 400 for an id that is not allowed; or the tenant exists and is not ACTIVE.
+        Refusal: 400 for a member that is not allowed, DUPLICATE_RESOURCE for an id that another
+            name has.
         StoreError: the store failed.
     """
+    tenant_id = body["tenant_id"]
+    # The contract's pattern, too, but `$` lets a line's end pass.
     if not _ID.fullmatch(tenant_id):
-        raise invalid(
-            f"tenant {tenant_id!r}", "an id is 3 to 64 of the letters a-z, digits and '-'"
+        raise invalid("tenant_id", "must be 3 to 64 of the letters a-z, digits and '-'")
+    _check_members(body)
+    values = {**_DEFAULTS, **body, "status": ACTIVE, "created_at": iso_instant(await now_ms(store))}
+    answer = create.read(
+        await mutate(
+            store,
+            call,
+            tenant_id,
+            create.NAME,
+            create.Keys(tenants=store.keys.tenants),
+            create.Arguments(record=write_json(tenant_body(values))),
+            Change("createTenant", "tenant", tenant_id, {"name": body["name"]}, status=201),
+            owner=ANY_OWNER,
         )
-    names = store.keys.tenant(tenant_id)
-    record = {
-        "tenant_id": tenant_id,
-        "name": name or tenant_id,
-        "status": "ACTIVE",
-        "created_at": iso_instant(await now_ms(store)),
-        "default_commit_overage_policy": DEFAULT_OVERAGE_POLICY,
-        "default_reservation_ttl_ms": DEFAULT_TTL_MS,
-        "max_reservation_ttl_ms": DEFAULT_MAX_TTL_MS,
-        "max_reservation_extensions": DEFAULT_MAX_EXTENSIONS,
-    }
-    created = bool(await store.write("SET", names.record, orjson.dumps(record), "NX"))
-    if not created:
-        status = _status(await store.read("GET", names.record))
-        if status != "ACTIVE":
-            code = "TENANT_CLOSED" if status == "CLOSED" else "INVALID_REQUEST"
-            raise Refusal(code, f"tenant {tenant_id} exists and is {status}")
-    await store.write("SADD", store.keys.tenants, tenant_id)
-    return created
+    )
+    if isinstance(answer, create.Created):
+        return tenant_body(values), True
+    stored = read_record(store.keys.tenant(tenant_id).record, answer.record)
+    if stored.get("name") != body["name"]:
+        raise Refusal("DUPLICATE_RESOURCE", f"Tenant {tenant_id} exists under another name")
+    return tenant_body(stored), False
 
 
-def _status(record: bytes | None) -> str:
-    try:
-        return str(orjson.loads(record or b"")["status"])
-    except (ValueError, KeyError, TypeError):
-        return "unreadable"
+async def find_tenant(store: Store, tenant_id: str) -> Body:
+    """The contract's Tenant.
+
+    Raises:
+        Refusal: TENANT_NOT_FOUND.
+        StoreError: the store failed, or the record cannot be read.
+    """
+    key = store.keys.tenant(tenant_id).record
+    stored = await store.read("GET", key)
+    if not stored:
+        raise no_such_tenant(tenant_id)
+    return tenant_body(read_record(key, stored))
+
+
+async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) -> Body:
+    """Change a tenant's settings or its status.
+
+    ACTIVE and SUSPENDED lead to each other. A status that the tenant has already is no transition:
+    the time of the real one stays.
+
+    Args:
+        body: the request, whose null members count as not sent.
+
+    Raises:
+        Refusal: TENANT_NOT_FOUND; 400 for a member that is not allowed, or a way out of CLOSED.
+        StoreError: the store failed, or the record cannot be read.
+    """
+    _check_members(body)
+    asked = {name: value for name, value in body.items() if value is not None}
+
+    def changed(record: Record, now: int) -> Change | None:
+        before, status = record.get("status"), asked.get("status")
+        if before == CLOSED and status not in (None, CLOSED):
+            raise invalid("status", f"tenant {tenant_id} is CLOSED, and stays so")
+        at = iso_instant(now)
+        record.update({name: value for name, value in asked.items() if name != "status"})
+        record["updated_at"] = at
+        if status is not None and status != before:
+            record["status"] = status
+            if status == SUSPENDED:
+                record["suspended_at"] = at
+        facts = {name: asked.get(name) for name in _TOLD}
+        return Change("updateTenant", "tenant", tenant_id, {"new_status": status, **facts})
+
+    record = await change_record(
+        store,
+        call,
+        tenant_id,
+        store.keys.tenant(tenant_id).record,
+        changed,
+        absent=no_such_tenant(tenant_id),
+        owner=ANY_OWNER,
+    )
+    return tenant_body(record)
+
+
+def no_such_tenant(tenant_id: str) -> Refusal:
+    return Refusal("TENANT_NOT_FOUND", f"There is no tenant {tenant_id}")
+
+
+def _check_members(body: Mapping[str, Any]) -> None:
+    """What the contract says of the record and its requests do not repeat."""
+    name = body.get("name")
+    if name is not None and not (name.strip() and len(name) <= _LONGEST_NAME):
+        raise invalid("name", f"must be 1 to {_LONGEST_NAME} characters, not only blanks")
+    if len(body.get("metadata") or {}) > _MOST_METADATA:
+        raise invalid("metadata", f"has more than {_MOST_METADATA} entries")

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cycles_server.ledger.scripts import expire
 from cycles_server.ledger.scripts.expire import EXPIRED, GONE, WAITING
-from cycles_server.ledger.scripts.head import Refused
 from cycles_server.monitoring.metrics import LedgerMetrics
+from cycles_server.store.answers import Refused
 from cycles_server.store.clock import now_ms
 from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault
 from cycles_server.store.keys import BucketKeys

@@ -27,9 +27,10 @@ from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismat
 from cycles_server.ledger.repeating import repeated_for_operator
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.scripts import commit, debit, evaluate, extend, release, reserve
-from cycles_server.ledger.scripts.head import NoBudget, is_stale, refused_in
+from cycles_server.ledger.scripts.head import NoBudget
 from cycles_server.refusal import Refusal
 from cycles_server.scopes import UNITS, Scopes, counts_for
+from cycles_server.store.answers import is_stale, refused_in
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.link import Argument, Reply
 from cycles_server.store.store import Store

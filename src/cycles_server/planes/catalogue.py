@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from cycles_server.planes.admin import ADMIN
 from cycles_server.planes.plane import Plane
 from cycles_server.planes.runtime import RUNTIME
 
-PLANES: dict[str, Plane] = {plane.name: plane for plane in (RUNTIME,)}
+PLANES: dict[str, Plane] = {plane.name: plane for plane in (RUNTIME, ADMIN)}
 DEFAULT = RUNTIME

@@ -21,7 +21,6 @@ from cycles_server.settings.readers import (
     CallMilliseconds,
     Cron,
     Days,
-    DaysOrForEver,
     GraceSeconds,
     Host,
     LogLevel,
@@ -29,6 +28,7 @@ from cycles_server.settings.readers import (
     Port,
     RedisUrl,
     SpringSeconds,
+    Switch,
     WaitSeconds,
     choice,
     whole,
@@ -76,6 +76,9 @@ class CommonSettings(BaseSettings):
 
     IGNORED: ClassVar[frozenset[str]] = frozenset(
         {
+            "delivery_ttl_days",
+            "event_retention_sweep_cron",
+            "event_ttl_days",
             "cycles_scheduler_pool_size",
             "java_opts",
             "redis_pool_max_idle",
@@ -275,8 +278,14 @@ class CommonSettings(BaseSettings):
             "expression of six fields, seconds first; `-`: never. None is written yet."
         ),
     )
-    audit_retention_days: DaysOrForEver = Field(
-        default=400, description="Days that an audit entry is kept; 0: for ever."
+    cycles_reference_replays: Switch = Field(
+        default=False,
+        description=(
+            "Whether each first answer is also kept where and as the reference keeps it, so that a "
+            "retry that reaches one of its servers gets that answer, and what it keeps of a "
+            "funding is looked at, so that a retry here does not fund again; for the time of a "
+            "change-over."
+        ),
     )
     audit_sweep_cron: Cron = Field(
         default="0 0 3 * * *",

@@ -10,6 +10,7 @@ from cycles_server.settings.common import CommonSettings, plane_port
 from cycles_server.settings.readers import (
     INT32,
     Cron,
+    DaysOrForEver,
     Delay,
     JsonArray,
     Milliseconds,
@@ -26,9 +27,6 @@ class RuntimeSettings(CommonSettings):
         "cycles_events_emit_queue_capacity",
         "cycles_events_emit_threads",
         "cycles_tenant_config_cache_ttl_ms",
-        "delivery_ttl_days",
-        "event_retention_sweep_cron",
-        "event_ttl_days",
         "evidence_pending_key",
         "evidence_server_id",
         "reservation_created_at_index_enabled",
@@ -69,19 +67,18 @@ class RuntimeSettings(CommonSettings):
 
     # -- the ledger --------------------------------------------------------------------------------
 
-    cycles_reference_replays: Switch = Field(
-        default=False,
-        description=(
-            "Whether each first answer is also kept where and as the reference keeps it, so that a "
-            "retry that reaches one of its servers gets that answer; for the time of a change-over."
-        ),
-    )
     cycles_expiry_interval_ms: Milliseconds = Field(
         default=5000,
         description=(
             "Milliseconds between the end of one sweep that gives back the holds of lapsed "
             "reservations and the start of the next."
         ),
+    )
+
+    # -- audit ------------------------------------------------------------------------------------
+
+    audit_retention_days: DaysOrForEver = Field(
+        default=400, description="Days that an audit entry is kept; 0: for ever."
     )
 
     # -- the index of reservations -----------------------------------------------------------------

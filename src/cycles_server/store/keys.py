@@ -110,6 +110,20 @@ class TenantKeys(BucketKeys):
         """The request hash beside a decision, which has no record of its own to hold it."""
         return f"{self._idem_hash}{operation}:{key}"
 
+    def funding(self, budget: str, key: str) -> str:
+        """What is remembered of a funding; ``budget``: the key of the budget's record. The client's
+        own key stands last, so that no two pairs are one name."""
+        return f"{self._idem}fund:{budget}:{key}"
+
+    @staticmethod
+    def reference_funding(key: str) -> str:
+        """Where the reference remembers a funding, whoever's it was."""
+        return f"idempotency:fund:v2:{key}"
+
+    @staticmethod
+    def reference_funding_hash(key: str) -> str:
+        return f"idempotency:fund:v2:{key}:hash"
+
     def first_answer(self, operation: str, reservation_id: str) -> str:
         """Where the reference keeps a first answer's body: ``reserve``, ``commit``, ``release``."""
         return f"{self.tag}{operation}:body:{reservation_id}"

@@ -13,11 +13,10 @@ import pytest
 from redis import Redis
 from support.stores import Functions
 
+from cycles_server.cli.provision import provide_budget, provide_tenant
 from cycles_server.doctor.examine import examine
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
 from cycles_server.governance.api_keys import create_api_key
-from cycles_server.governance.budgets import create_budget
-from cycles_server.governance.tenants import create_tenant
 from cycles_server.ledger.scripts import release, reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.findings import Finding
@@ -142,9 +141,9 @@ class Ledger:
 @pytest.fixture
 def ledger(client: Redis, do: Functions) -> Ledger:
     """A tenant with two budgets; one reservation is live on both, one was released."""
-    do(create_tenant, "acme")
-    do(create_budget, "acme", ROOT, "TOKENS", 10_000)
-    do(create_budget, "acme", BOT, "TOKENS", 5_000)
+    do(provide_tenant, "acme")
+    do(provide_budget, "acme", ROOT, "TOKENS", 10_000)
+    do(provide_budget, "acme", BOT, "TOKENS", 5_000)
     ledger = Ledger(client)
     ledger.reserve(100, ROOT, BOT)
     ledger.release(ledger.reserve(30, ROOT))
@@ -191,7 +190,11 @@ class TestHealthy:
     def test_a_budget_may_stand_at_a_scope_without_tenant(
         self, ledger: Ledger, client: Redis, do: Functions
     ) -> None:
-        do(create_budget, "acme", "agent:bot", "TOKENS", 50)
+        # None can be made here, but others may have made one.
+        client.copy(budget(BOT), budget("agent:bot"))
+        client.hset(budget("agent:bot"), mapping=dict.fromkeys(("reserved", "spent", "debt"), 0))
+        client.hset(budget("agent:bot"), mapping=dict.fromkeys(("allocated", "remaining"), 50))
+        client.sadd(KEYS.tenant("acme").budgets, budget("agent:bot"))
         ledger.reserve(7, "agent:bot")
         assert found(do) == {}
 
@@ -205,12 +208,13 @@ class TestHealthy:
         self, ledger: Ledger, client: Redis, do: Functions
     ) -> None:
         client.delete(budget())
-        do(create_budget, "acme", ROOT, "TOKENS", 10_000)
+        do(provide_budget, "acme", ROOT, "TOKENS", 10_000)
         client.hincrby(budget(), "created_at", 1000)
         assert found(do) == {}
 
     def test_amounts_beyond_doubles(self, client: Redis, do: Functions) -> None:
-        do(create_budget, "acme", ROOT, "TOKENS", 2**63 - 1)
+        do(provide_tenant, "acme")
+        do(provide_budget, "acme", ROOT, "TOKENS", 2**63 - 1)
         Ledger(client).reserve(2**62 + 1, ROOT)
         assert found(do) == {}
         client.hset(budget(), "reserved", 2**62)
@@ -220,7 +224,8 @@ class TestHealthy:
         keys = Keys(BucketLayout())
         do = Functions(server, keys)
         for tenant in ("acme", "other"):
-            do(create_budget, tenant, f"tenant:{tenant}", "TOKENS", 500)
+            do(provide_tenant, tenant)
+            do(provide_budget, tenant, f"tenant:{tenant}", "TOKENS", 500)
             Ledger(client, keys, tenant).reserve(5, f"tenant:{tenant}")
         report = do(examine)
         assert report.findings == []

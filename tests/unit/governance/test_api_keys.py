@@ -15,9 +15,9 @@ from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.auth.lookup import look_up
 from cycles_server.auth.principal import Principal
 from cycles_server.auth.records import DEFAULT_PERMISSIONS, iso_instant, read_key
+from cycles_server.cli.provision import provide_tenant
 from cycles_server.governance import api_keys
 from cycles_server.governance.api_keys import create_api_key, has_api_key, in_force
-from cycles_server.governance.tenants import create_tenant
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
 from cycles_server.store.store import Store
@@ -39,7 +39,7 @@ def authenticate(url: str, secret: str, keys: Keys = KEYS) -> Principal:
 
 
 def test_opens_the_door(client: Redis, do: Functions) -> None:
-    do(create_tenant, "acme")
+    do(provide_tenant, "acme")
     secret = do(create_api_key, "acme")
     principal = authenticate(do.url, secret)
     assert (principal.tenant, principal.permissions) == ("acme", DEFAULT_PERMISSIONS)
@@ -100,7 +100,7 @@ def test_no_permissions_at_all_is_not_the_default(client: Redis, do: Functions) 
 
 def test_in_the_bucket_layout(client: Redis, empty_store: RedisServer) -> None:
     do = Functions(empty_store.url, Keys(BucketLayout()))
-    do(create_tenant, "acme")
+    do(provide_tenant, "acme")
     secret = do(create_api_key, "acme")
     assert authenticate(do.url, secret, do.keys).tenant == "acme"
     assert do(in_force, "acme", secret)

@@ -12,6 +12,7 @@ from support.redis import RedisServer
 from support.tenants import Tenant
 
 from cycles_server.governance.scripts import create_budget
+from cycles_server.governance.scripts import head as mutation_head
 from cycles_server.ledger.scripts import expire, reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.scripts import load_script
@@ -128,14 +129,37 @@ def test_create_budget(store: RedisServer, tenant: Tenant) -> None:
     )
     store.client.set(keys.tenant_budgets, "not a set", px=60_000)
     arguments = create_budget.Arguments(
-        tenant=tenant.name,
         ledger_id="l",
         scope=f"agent:{tenant.name}",
         unit="TOKENS",
         allocated="5",
         overdraft_limit="0",
         overage_policy="",
+        rollover_policy="",
+        period_start="",
+        period_end="",
+        metadata=b"",
+    )
+    names = tenant.names
+    head_keys = mutation_head.HeadKeys(
+        key_record=names.record,
+        tenant_record=names.record,
+        audit_record=names.audit_entry("log_x"),
+        audit_of_tenant=names.audit_tenant_index,
+        audit_of_all=names.audit_index,
+    )
+    head = mutation_head.HeadArguments(
+        verified_key=b"",
+        verified_tenant=b"",
+        key_valid_until="",
+        tenant=tenant.name,
+        owner_rule="",
+        audit_id="log_x",
+        audit_members=b'"operation":"createBudget"',
+        audit_facts=b"",
+        audit_kept_ms=1000,
     )
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        ask(store, create_budget.NAME, keys, arguments)
+        ask(store, create_budget.NAME, [*head_keys, *keys], [*head, *arguments])
+    assert not store.client.exists(head_keys.audit_record)
     assert not store.client.exists(keys.budget_record)

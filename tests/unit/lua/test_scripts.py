@@ -10,7 +10,14 @@ import pytest
 
 from cycles_server.auth import records
 from cycles_server.doctor import observe
-from cycles_server.governance.scripts import create_budget, set_budget
+from cycles_server.governance.scripts import (
+    create_budget,
+    create_tenant,
+    fund,
+    replace_record,
+    update_budget,
+)
+from cycles_server.governance.scripts import head as mutation_head
 from cycles_server.http import ratelimit
 from cycles_server.jobs import lease
 from cycles_server.ledger import retention
@@ -30,17 +37,20 @@ LUA = files("cycles_server.lua")
 MODULES = {
     "commit": commit,
     "create_budget": create_budget,
+    "create_tenant": create_tenant,
     "debit": debit,
     "evaluate": evaluate,
     "expire": expire,
     "extend": extend,
+    "fund": fund,
     "lease": lease,
     "observe": observe,
     "probe": probe,
     "rate_limit": ratelimit,
     "release": release,
+    "replace_record": replace_record,
     "reserve": reserve,
-    "set_budget": set_budget,
+    "update_budget": update_budget,
 }
 WITH_TAILS = {"debit": "BUDGETS SCOPES", "evaluate": "BUDGETS SCOPES", "reserve": "BUDGETS SCOPES"}
 WITH_TAILS |= {"expire": "RESERVATIONS IDS", "observe": "INDEXES FIELDS"}
@@ -54,7 +64,8 @@ def source(name: str) -> str:
 
 
 def has_head(name: str) -> bool:
-    return "-- @include call\n" in source(name)
+    text = source(name)
+    return "-- @include call\n" in text or "-- @include mutation\n" in text
 
 
 def named(text: str, table: str, first: str = "") -> list[str]:
@@ -71,8 +82,9 @@ def test_every_script_has_its_module() -> None:
     }
 
 
-def test_the_head() -> None:
-    text = source("lib/call")
+@pytest.mark.parametrize(("library", "head"), [("lib/call", head), ("lib/mutation", mutation_head)])
+def test_the_head(library: str, head: ModuleType) -> None:
+    text = source(library)
     assert named(text, "KEYS") == list(head.HeadKeys._fields)
     assert named(text, "ARGV") == list(head.HeadArguments._fields)
     lengths = f"{len(head.HeadKeys._fields)}, {len(head.HeadArguments._fields)}"

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from redis.asyncio import ConnectionPool
 
 from cycles_server.cli import main
+from cycles_server.settings.admin import AdminSettings
 from cycles_server.settings.common import CommonSettings, plane_port
 from cycles_server.settings.loading import SettingError, load_settings
 from cycles_server.settings.readers import Milliseconds, Port
@@ -411,23 +412,33 @@ _ROW = re.compile(r"^\| `([A-Z_]+)` \| (empty|`[^`]+`) \| (.+) \|$", re.MULTILIN
 _EXAMPLE = re.compile(r"^\$ export (\w+=.+)\n(.+)$", re.MULTILINE)
 
 
-def _documented() -> dict[str, tuple[str, str]]:
-    rows = _ROW.findall(PAGE)
+PLANES = {"runtime": RuntimeSettings, "admin": AdminSettings}
+
+
+def _documented(plane: str) -> dict[str, tuple[str, str]]:
+    """The rows that hold for a plane: those for every plane, and those below its own heading."""
+    chapters = re.split(r"^## ", PAGE, flags=re.MULTILINE)
+    other = [f"The {name} plane" for name in PLANES if name != plane]
+    rows = _ROW.findall("".join(text for text in chapters if not text.startswith(tuple(other))))
     assert len(rows) == len({name for name, _, _ in rows}), "a setting is listed twice"
     return {name: (default, meaning) for name, default, meaning in rows}
 
 
-@pytest.mark.parametrize("name", RuntimeSettings.model_fields)
-def test_the_page_has_each_setting_with_its_default(name: str) -> None:
-    field = RuntimeSettings.model_fields[name]
+@pytest.mark.parametrize(
+    ("plane", "name"), [(plane, name) for plane, cls in PLANES.items() for name in cls.model_fields]
+)
+def test_the_page_has_each_setting_with_its_default(plane: str, name: str) -> None:
+    field = PLANES[plane].model_fields[name]
     default = str(field.default).lower() if isinstance(field.default, bool) else field.default
     shown = "empty" if default in ("", None, []) else f"`{default}`"
-    assert name.upper() in _documented(), f"docs/configuration.md has no row for {name.upper()}"
-    assert _documented()[name.upper()] == (shown, field.description)
+    documented = _documented(plane)
+    assert name.upper() in documented, f"docs/configuration.md has no row for {name.upper()}"
+    assert documented[name.upper()] == (shown, field.description)
 
 
 def test_the_page_has_no_other_settings() -> None:
-    assert set(_documented()) == {name.upper() for name in RuntimeSettings.model_fields}
+    known = {name.upper() for settings in PLANES.values() for name in settings.model_fields}
+    assert set().union(*map(_documented, PLANES)) == known
 
 
 def _section(title: str) -> set[str]:
@@ -436,11 +447,13 @@ def _section(title: str) -> set[str]:
     return {name.lower() for name, _, _ in _ROW.findall(section)}
 
 
-def test_the_page_keeps_planes_and_the_ignored_apart() -> None:
-    ignored = RuntimeSettings.IGNORED
-    own = set(RuntimeSettings.model_fields) - set(CommonSettings.model_fields) | {"server_port"}
-    assert _section("Accepted and ignored") == ignored
-    assert _section("The runtime plane") == own - ignored
+@pytest.mark.parametrize("plane", PLANES)
+def test_the_page_keeps_planes_and_the_ignored_apart(plane: str) -> None:
+    settings = PLANES[plane]
+    known, ignored = set(settings.model_fields), settings.IGNORED
+    own = known - set(CommonSettings.model_fields) | {"server_port"}
+    assert _section("Accepted and ignored") & known == ignored
+    assert _section(f"The {plane} plane") == own - ignored
     assert _section("Every plane") == set(CommonSettings.model_fields) - ignored - {"server_port"}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
+
+from cycles_server.store.answers import from_records
+from cycles_server.store.link import Reply
 
 NAME = "create_budget"
 
@@ -14,17 +16,22 @@ class Keys(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    tenant: str
     ledger_id: str
     scope: str
     unit: str
     allocated: str
     overdraft_limit: str
     overage_policy: str
+    rollover_policy: str
+    period_start: str
+    period_end: str
+    metadata: bytes
 
 
 class Created(NamedTuple):
-    """It is new."""
+    """It is new, since that epoch ms."""
+
+    at_ms: int
 
 
 class Exists(NamedTuple):
@@ -35,9 +42,10 @@ class Exists(NamedTuple):
     remaining: str
 
 
-def read(answer: Sequence[str]) -> Created | Exists:
+@from_records
+def read(answer: Reply) -> Created | Exists:
     """The answer by name."""
-    if answer[0] == "CREATED":
-        return Created()
-    _, tenant, allocated, remaining = answer
+    if answer[0] == b"CREATED":
+        return Created(int(answer[1]))
+    _, tenant, allocated, remaining = (part.decode(errors="replace") for part in answer)
     return Exists(tenant, allocated, remaining)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import Refused, refused_in
+from cycles_server.store.answers import Refused, refused_in
 from cycles_server.store.link import Reply
 
 NAME = "expire"

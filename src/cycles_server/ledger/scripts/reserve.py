@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.ledger.scripts.head import FOREIGN, REPLAY, NoBudget, from_records
+from cycles_server.ledger.scripts.head import FOREIGN, NoBudget
+from cycles_server.store.answers import REPLAY, from_records
 from cycles_server.store.link import Reply
 
 NAME = "reserve"

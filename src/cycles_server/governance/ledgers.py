@@ -1,0 +1,74 @@
+"""A budget's stored hash as the contract's BudgetLedger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cycles_server.auth.records import iso_instant
+from cycles_server.jsontext import INT64_MAX, INT64_MIN
+from cycles_server.store.errors import StoreCorrupt
+
+Body = dict[str, Any]
+Row = Mapping[str, str]
+"""A budget's fields as texts; other servers write absent ones as empty texts."""
+
+STATUSES = ("ACTIVE", "FROZEN", "CLOSED")
+
+
+def read_row(reply: Mapping[bytes, bytes] | list[bytes]) -> dict[str, str]:
+    """A hash as HGETALL answers it."""
+    flat = reply if isinstance(reply, list) else [part for pair in reply.items() for part in pair]
+    texts = [part.decode(errors="replace") for part in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def ledger_body(row: Row, scope: str, unit: str) -> Body:
+    """The contract's BudgetLedger.
+
+    Raises:
+        StoreCorrupt: an amount, time or status that cannot be read.
+    """
+
+    def amount(field: str, default: str = "", least: int = 0) -> Body:
+        try:
+            value = int(row.get(field) or default)
+        except ValueError:
+            raise StoreCorrupt(f"{scope} in {unit}: {field} is not an integer") from None
+        if not least <= value <= INT64_MAX:
+            raise StoreCorrupt(f"{scope} in {unit}: {field} is out of range")
+        return {"unit": unit, "amount": value}
+
+    def instant(field: str) -> str:
+        try:
+            return iso_instant(int(row[field]))
+        except (ValueError, OverflowError, OSError):
+            raise StoreCorrupt(f"{scope} in {unit}: {field} is no time") from None
+
+    status = row.get("status") or "ACTIVE"
+    if status not in STATUSES:
+        raise StoreCorrupt(f"{scope} in {unit}: unknown status")
+    body: Body = {
+        "ledger_id": row.get("ledger_id", ""),
+        "tenant_id": row.get("tenant_id", ""),
+        "scope": scope,
+        "unit": unit,
+        "allocated": amount("allocated"),
+        "remaining": amount("remaining", least=INT64_MIN),
+        "reserved": amount("reserved", "0"),
+        "spent": amount("spent", "0"),
+        "debt": amount("debt", "0"),
+        "overdraft_limit": amount("overdraft_limit", "0"),
+        "is_over_limit": row.get("is_over_limit") == "true",
+        "status": status,
+    }
+    for field in ("commit_overage_policy", "rollover_policy"):
+        if row.get(field):
+            body[field] = row[field]
+    if not row.get("created_at"):
+        # A required member: the beginning of time for a record that does not say.
+        body["created_at"] = iso_instant(0)
+    for field in ("period_start", "period_end", "created_at", "updated_at"):
+        if row.get(field):
+            body[field] = instant(field)
+    return body

@@ -1,0 +1,80 @@
+"""JSON records: read, and changed so that no two changes at a time lose one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from cycles_server.governance.call import Call, Change, mutate
+from cycles_server.governance.scripts import replace_record
+from cycles_server.jsontext import stored_members, write_json
+from cycles_server.refusal import Refusal
+from cycles_server.store.clock import epoch_ms
+from cycles_server.store.errors import StoreCorrupt, StoreUnavailable
+from cycles_server.store.store import Store
+
+Record = dict[str, Any]
+"""A record's members as they are stored, also those that this server does not know."""
+
+_ATTEMPTS = 100
+"""In each round one of those who change a record at the same time gets through."""
+
+
+def read_record(key: str, stored: bytes) -> Record:
+    """Raises: StoreCorrupt for one that is no JSON object."""
+    try:
+        return stored_members(stored)
+    except ValueError as error:
+        raise StoreCorrupt(f"{key} is no record: {error}") from None
+
+
+async def change_record(
+    store: Store,
+    call: Call,
+    tenant: str,
+    key: str,
+    changed: Callable[[Record, int], Change | None],
+    *,
+    absent: Refusal,
+    owner: str,
+) -> Record:
+    """Change a record in place, whoever else does so at the same time.
+
+    Args:
+        tenant: whose it is.
+        key: of the record.
+        changed: gets the record and the store's time (epoch ms), changes it, and says what was
+            done; None for nothing. May be asked several times, each time with the record as it is.
+        absent: what is refused where there is no such record.
+        owner: what the tenant must be (``governance/call.py``).
+
+    Returns:
+        The record as it stands.
+
+    Raises:
+        Refusal: ``absent``; what ``changed`` refuses; what the owner's state refuses.
+        StaleCredential: see :func:`mutate`.
+        StoreError: the store failed, the record is damaged, or it never stands still.
+    """
+    for _ in range(_ATTEMPTS):
+        stored, clock = await asyncio.gather(store.read("GET", key), store.read("TIME"))
+        if not stored:
+            raise absent
+        record = read_record(key, stored)
+        change = changed(record, epoch_ms(clock))
+        if change is None:
+            return record
+        answer = await mutate(
+            store,
+            call,
+            tenant,
+            replace_record.NAME,
+            replace_record.Keys(record=key),
+            replace_record.Arguments(expected=stored, replacement=write_json(record)),
+            change,
+            owner=owner,
+        )
+        if replace_record.read(answer):
+            return record
+    raise StoreUnavailable(f"{key} changes faster than it can be read")

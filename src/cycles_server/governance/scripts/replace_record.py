@@ -1,0 +1,23 @@
+"""``lua/replace_record.lua``: write a changed JSON record, unless somebody else has changed it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cycles_server.store.link import Reply
+
+NAME = "replace_record"
+
+
+class Keys(NamedTuple):
+    record: str
+
+
+class Arguments(NamedTuple):
+    expected: bytes
+    replacement: bytes
+
+
+def read(answer: Reply) -> bool:
+    """Whether it is written; else it is not what was read."""
+    return bool(answer[0] == b"OK")
