@@ -11,6 +11,7 @@
 --   ERROR, code
 -- @include clock
 -- @include instants
+-- @include audit
 -- @include mutation
 local budget_record, tenant_budgets = unpack(KEYS, HEAD_KEYS + 1)
 local ledger_id, scope, unit, allocated, overdraft_limit, overage_policy, rollover_policy,

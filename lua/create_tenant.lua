@@ -9,6 +9,7 @@
 --   ERROR, code
 -- @include clock
 -- @include instants
+-- @include audit
 -- @include mutation
 local tenants = unpack(KEYS, HEAD_KEYS + 1)
 local record = unpack(ARGV, HEAD_ARGUMENTS + 1)

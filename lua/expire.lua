@@ -16,9 +16,7 @@ local RESERVATIONS_AFTER, IDS_AFTER = 2, 2
 -- @include budgets
 -- @include holders
 -- @include holds
-
--- A batch sums up to 64 amounts: 13 digits each keep the sum exact.
-local DIGITS = 13
+-- @include batch
 
 -- 1. Which of them have lapsed?
 local answers, due = {}, {}
@@ -49,28 +47,8 @@ for place = 1, #KEYS - RESERVATIONS_AFTER do
 end
 
 -- 2. What goes back to which budget?
-local budgets, by_key, amounts = {}, {}, {}
-for index, reservation in ipairs(due) do
-  amounts[index] = reservation.amount
-  for _, scope in ipairs(reservation.scopes) do
-    local key = budget_prefix .. scope .. ':' .. reservation.unit
-    if by_key[key] == nil then
-      local budget = read_budget(key, scope, tenant, 1, true)
-      by_key[key] = budget or false
-      budgets[#budgets + 1] = budget
-    end
-  end
-end
-if not load_amounts(budgets, amounts, DIGITS) then return {'ERROR', 'CORRUPT_BUDGET'} end
-for index, reservation in ipairs(due) do
-  for _, scope in ipairs(reservation.scopes) do
-    local budget = by_key[budget_prefix .. scope .. ':' .. reservation.unit]
-    if budget then
-      budget.anew = made_after(budget, reservation.created_at)
-      give_back(budget, amounts[index])
-    end
-  end
-end
+local budgets = give_all_back(due, budget_prefix, tenant)
+if not budgets then return {'ERROR', 'CORRUPT_BUDGET'} end
 
 -- 3. Set aside what cannot be settled; then nothing but what waits is due any more. The indexes
 --    come before the amounts: their type is all that could still fail. Of the two, expiries come

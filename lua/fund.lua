@@ -12,6 +12,7 @@
 --   ERROR, code
 -- @include clock
 -- @include instants
+-- @include audit
 -- @include mutation
 local budget_record, funding_record, reference_record, reference_hash =
   unpack(KEYS, HEAD_KEYS + 1)

@@ -10,6 +10,7 @@
 --   ERROR, code
 -- @include clock
 -- @include instants
+-- @include audit
 -- @include mutation
 local record = unpack(KEYS, HEAD_KEYS + 1)
 local expected, replacement = unpack(ARGV, HEAD_ARGUMENTS + 1)

@@ -10,6 +10,7 @@
 --   ERROR, code      ALREADY_ACTIVE, ALREADY_FROZEN: the budget has the asked status
 -- @include clock
 -- @include instants
+-- @include audit
 -- @include mutation
 local budget_record = unpack(KEYS, HEAD_KEYS + 1)
 local scope, overdraft_limit, overage_policy, metadata, status = unpack(ARGV, HEAD_ARGUMENTS + 1)

@@ -47,24 +47,13 @@ local function owner_refuses()
   return nil
 end
 
-local function audit_damaged()
-  for _, index in ipairs({audit_of_tenant, audit_of_all}) do
-    local kind = redis.call('TYPE', index).ok
-    if kind ~= 'none' and kind ~= 'zset' then return {'ERROR', 'CORRUPT_AUDIT_INDEX'} end
-  end
-  return nil
-end
+local audit_indexes = {audit_of_tenant, audit_of_all}
+
+local function audit_damaged() return damaged_index(audit_indexes) end
 
 local function leave_trace(members, facts)
-  local function joined(one, other)
-    if one == '' or other == '' then return one .. other end
-    return one .. ',' .. other
-  end
+  members = joined(audit_members, members)
   local metadata = joined(audit_facts, facts)
   if metadata ~= '' then members = joined(members, '"metadata":{' .. metadata .. '}') end
-  redis.call('SET', audit_record, '{' .. joined('"log_id":"' .. audit_id .. '","timestamp":"'
-    .. instant(now) .. '",' .. audit_members, members) .. '}')
-  if audit_kept_ms ~= '0' then redis.call('PEXPIRE', audit_record, audit_kept_ms) end
-  redis.call('ZADD', audit_of_tenant, ms(now), audit_id)
-  redis.call('ZADD', audit_of_all, ms(now), audit_id)
+  write_entry(audit_record, audit_indexes, audit_id, members, audit_kept_ms)
 end

@@ -20,6 +20,10 @@ STAY = {
     "reservation:quarantine": "damaged records that a person has to look at",
     "reservation:idx:[^:]+:created_at_ms": "the reservations of a tenant; pruned in the background",
     "audit:logs:[^:]+": "the audit entries of a tenant, or of all; pruned in the background",
+    "cycles:closings": "tenants whose close is not through; it leaves when it is",
+    "cycles:closed": "tenants whose close is through: nothing of them is looked at again",
+    "webhook:[^:]+": "a webhook subscription: governance alone ends it",
+    "webhooks:[^:]+": "the webhook subscriptions of a tenant",
     "evidence:envelope:[0-9a-f]{64}": "the evidence service writes it, and says how long it stays",
 }
 """Patterns of names, after the tag of a bucket, and why such a key stays."""

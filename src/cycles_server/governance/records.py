@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cycles_server.governance.call import Call, Change, mutate
@@ -12,10 +12,23 @@ from cycles_server.jsontext import stored_members, write_json
 from cycles_server.refusal import Refusal
 from cycles_server.store.clock import epoch_ms
 from cycles_server.store.errors import StoreCorrupt, StoreUnavailable
+from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
 
 Record = dict[str, Any]
 """A record's members as they are stored, also those that this server does not know."""
+
+Writing = Callable[[str, bytes, bytes], tuple[str, Sequence[str], Sequence[Argument]]]
+"""Which script writes a record in place of another: its name, own keys and own arguments, from the
+record's key, the record as it was read, and the one to write. It answers OK, or CHANGED for a
+record that is another meanwhile."""
+
+
+def replacing(key: str, expected: bytes, replacement: bytes) -> Any:
+    """``lua/replace_record.lua``, which does no more than that."""
+    keys = replace_record.Keys(record=key)
+    return replace_record.NAME, keys, replace_record.Arguments(expected, replacement)
+
 
 _ATTEMPTS = 100
 """In each round one of those who change a record at the same time gets through."""
@@ -38,6 +51,7 @@ async def change_record(
     *,
     absent: Refusal,
     owner: str,
+    writing: Writing = replacing,
 ) -> Record:
     """Change a record in place, whoever else does so at the same time.
 
@@ -48,6 +62,7 @@ async def change_record(
             done; None for nothing. May be asked several times, each time with the record as it is.
         absent: what is refused where there is no such record.
         owner: what the tenant must be (``governance/call.py``).
+        writing: the script that writes it.
 
     Returns:
         The record as it stands.
@@ -65,16 +80,8 @@ async def change_record(
         change = changed(record, epoch_ms(clock))
         if change is None:
             return record
-        answer = await mutate(
-            store,
-            call,
-            tenant,
-            replace_record.NAME,
-            replace_record.Keys(record=key),
-            replace_record.Arguments(expected=stored, replacement=write_json(record)),
-            change,
-            owner=owner,
-        )
+        script, keys, arguments = writing(key, stored, write_json(record))
+        answer = await mutate(store, call, tenant, script, keys, arguments, change, owner=owner)
         if replace_record.read(answer):
             return record
     raise StoreUnavailable(f"{key} changes faster than it can be read")

@@ -121,10 +121,10 @@ async def find_tenant(store: Store, tenant_id: str) -> Body:
 
 
 async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) -> Body:
-    """Change a tenant's settings or its status.
+    """Change a tenant's settings, or suspend it, or take it back; how one is closed is said in
+    ``governance/cascade.py``.
 
-    ACTIVE and SUSPENDED lead to each other. A status that the tenant has already is no transition:
-    the time of the real one stays.
+    A status that the tenant has already is no transition: the time of the real one stays.
 
     Args:
         body: the request, whose null members count as not sent.
@@ -133,12 +133,11 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
         Refusal: TENANT_NOT_FOUND; 400 for a member that is not allowed, or a way out of CLOSED.
         StoreError: the store failed, or the record cannot be read.
     """
-    _check_members(body)
-    asked = {name: value for name, value in body.items() if value is not None}
+    asked = asked_changes(body)
 
     def changed(record: Record, now: int) -> Change | None:
         before, status = record.get("status"), asked.get("status")
-        if before == CLOSED and status not in (None, CLOSED):
+        if before == CLOSED and status is not None:
             raise invalid("status", f"tenant {tenant_id} is CLOSED, and stays so")
         at = iso_instant(now)
         record.update({name: value for name, value in asked.items() if name != "status"})
@@ -160,6 +159,16 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
         owner=ANY_OWNER,
     )
     return tenant_body(record)
+
+
+def asked_changes(body: Body) -> Body:
+    """What an update asks for; null members count as not sent.
+
+    Raises:
+        Refusal: 400 for a member that is not allowed.
+    """
+    _check_members(body)
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def no_such_tenant(tenant_id: str) -> Refusal:

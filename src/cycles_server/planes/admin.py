@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cycles_server.auth.access import Access, allow
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.security import Authenticator
+from cycles_server.governance.closings import Closings
 from cycles_server.http.problems import STATUS_OF
+from cycles_server.jobs.scheduler import Job
+from cycles_server.jobs.timetable import every
 from cycles_server.monitoring.metrics import Metrics
 from cycles_server.planes.plane import Cors, Plane, ServedDocs
 from cycles_server.settings.admin import AdminSettings
@@ -22,6 +26,7 @@ class Services:
 
     settings: AdminSettings
     store: Store
+    closings: Closings
 
 
 OPERATOR_ONLY = Access(frozenset())
@@ -84,11 +89,30 @@ _EXPOSED = ("X-Request-Id", "X-Cycles-Trace-Id", "X-Cycles-Cascade-Status", "Ret
 
 
 def _services(settings: AdminSettings, store: Store, _: Metrics) -> Services:
-    return Services(settings=settings, store=store)
+    return Services(
+        settings=settings,
+        store=store,
+        closings=Closings(store, audit_days=settings.audit_retention_authenticated_days),
+    )
 
 
 def _authenticators(settings: AdminSettings, store: Store) -> Sequence[Authenticator]:
     return [AdminKey(settings.admin_api_key), ApiKeys(store)]
+
+
+def _jobs(services: Services) -> Sequence[Job]:
+    settings = services.settings
+    if not settings.tenant_close_reconciler_enabled:
+        return []
+    return [
+        Job(
+            "tenant-close",
+            partial(
+                services.closings.reconcile, settings.tenant_close_reconciler_max_tenants_per_run
+            ),
+            every(settings.tenant_close_reconciler_interval_ms),
+        )
+    ]
 
 
 def _cors(settings: AdminSettings) -> Cors | None:
@@ -107,6 +131,7 @@ ADMIN = Plane(
     metrics=lambda _: Metrics(),
     services=_services,
     authenticators=_authenticators,
+    jobs=_jobs,
     cors=_cors,
     docs=lambda settings: ServedDocs(
         document=settings.api_docs_enabled, pages=settings.swagger_enabled

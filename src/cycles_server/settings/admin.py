@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from cycles_server.settings.common import CommonSettings, plane_port
-from cycles_server.settings.readers import DaysOrForEver, Port, Switch
+from cycles_server.settings.readers import INT32, DaysOrForEver, Milliseconds, Port, Switch, whole
 
 
 class AdminSettings(CommonSettings):
@@ -29,4 +31,20 @@ class AdminSettings(CommonSettings):
     audit_retention_authenticated_days: DaysOrForEver = Field(
         default=400,
         description="Days that an entry of an authenticated call is kept; 0: for ever.",
+    )
+    tenant_close_reconciler_enabled: Switch = Field(
+        default=True,
+        description=(
+            "Whether closes of tenants that were broken off are finished in the background."
+        ),
+    )
+    tenant_close_reconciler_interval_ms: Milliseconds = Field(
+        default=300_000,
+        description=(
+            "Milliseconds between two looks for such closes; the first is at start. With it the "
+            "time is bounded in which what a closed tenant owns has ended."
+        ),
+    )
+    tenant_close_reconciler_max_tenants_per_run: Annotated[int, whole(1, INT32)] = Field(
+        default=100, description="Tenants whose close is finished in one run."
     )

@@ -19,7 +19,17 @@ _INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
 class BucketKeys:
     """The key names under one tag: what a sweep over many tenants works on."""
 
-    __slots__ = ("audit_index", "budget_prefix", "quarantine", "reservation_prefix", "tag", "ttl")
+    __slots__ = (
+        "audit_index",
+        "audit_prefix",
+        "budget_prefix",
+        "closed",
+        "closings",
+        "quarantine",
+        "reservation_prefix",
+        "tag",
+        "ttl",
+    )
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
@@ -28,6 +38,11 @@ class BucketKeys:
         self.reservation_prefix = tag + _RESERVATION
         self.budget_prefix = f"{tag}budget:"
         self.audit_index = f"{tag}audit:logs:_all"
+        self.audit_prefix = f"{tag}audit:log:"
+        self.closings = f"{tag}cycles:closings"
+        """Tenants whose close is not through, each with the request that began it."""
+        self.closed = f"{tag}cycles:closed"
+        """Tenants whose close is through."""
 
     def reservation(self, reservation_id: str) -> str:
         return self.reservation_prefix + reservation_id
@@ -95,11 +110,18 @@ class TenantKeys(BucketKeys):
     def api_keys(self) -> str:
         return f"{self.tag}apikeys:{self.tenant}"
 
+    def webhooks(self) -> str:
+        """The ids of the tenant's webhook subscriptions."""
+        return f"{self.tag}webhooks:{self.tenant}"
+
+    def webhook(self, subscription_id: str) -> str:
+        return f"{self.tag}webhook:{subscription_id}"
+
     def event(self, event_id: str) -> str:
         return self.event_prefix + event_id
 
     def audit_entry(self, log_id: str) -> str:
-        return f"{self.tag}audit:log:{log_id}"
+        return self.audit_prefix + log_id
 
     def idempotency(self, operation: str, key: str) -> str:
         """``operation``: ``reserve``, ``decide``, ``event``, or ``extend`` (its key follows the

@@ -11,9 +11,12 @@ import pytest
 from cycles_server.auth import records
 from cycles_server.doctor import observe
 from cycles_server.governance.scripts import (
+    close_budgets,
+    close_tenant,
     create_budget,
     create_tenant,
     fund,
+    release_all,
     replace_record,
     update_budget,
 )
@@ -35,6 +38,8 @@ from cycles_server.monitoring import probe
 
 LUA = files("cycles_server.lua")
 MODULES = {
+    "close_budgets": close_budgets,
+    "close_tenant": close_tenant,
     "commit": commit,
     "create_budget": create_budget,
     "create_tenant": create_tenant,
@@ -48,12 +53,14 @@ MODULES = {
     "probe": probe,
     "rate_limit": ratelimit,
     "release": release,
+    "release_all": release_all,
     "replace_record": replace_record,
     "reserve": reserve,
     "update_budget": update_budget,
 }
 WITH_TAILS = {"debit": "BUDGETS SCOPES", "evaluate": "BUDGETS SCOPES", "reserve": "BUDGETS SCOPES"}
 WITH_TAILS |= {"expire": "RESERVATIONS IDS", "observe": "INDEXES FIELDS"}
+WITH_TAILS |= {"release_all": "RESERVATIONS IDS", "close_budgets": "BUDGETS SCOPES"}
 """What follows behind the names in KEYS and in ARGV, as the script calls the number of those."""
 
 _NAMES = r"local ([a-z_,\s]+?)\s*=\s*unpack\({table}{first}\)$"
