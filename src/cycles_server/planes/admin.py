@@ -11,6 +11,7 @@ from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.security import Authenticator
 from cycles_server.governance.closings import Closings
+from cycles_server.governance.overview import Overview
 from cycles_server.http.problems import STATUS_OF
 from cycles_server.jobs.scheduler import Job
 from cycles_server.jobs.timetable import every
@@ -27,6 +28,7 @@ class Services:
     settings: AdminSettings
     store: Store
     closings: Closings
+    overview: Overview
 
 
 OPERATOR_ONLY = Access(frozenset())
@@ -56,6 +58,7 @@ ACCESS = {
     "freezeBudget": OPERATOR_ONLY,
     "unfreezeBudget": OPERATOR_ONLY,
     "fundBudget": _writes("budgets"),
+    "getAdminOverview": OPERATOR_ONLY,
 }
 
 STATUSES = {
@@ -93,6 +96,7 @@ def _services(settings: AdminSettings, store: Store, _: Metrics) -> Services:
         settings=settings,
         store=store,
         closings=Closings(store, audit_days=settings.audit_retention_authenticated_days),
+        overview=Overview(store),
     )
 
 

@@ -25,6 +25,7 @@ class BucketKeys:
         "budget_prefix",
         "closed",
         "closings",
+        "events_index",
         "quarantine",
         "reservation_prefix",
         "tag",
@@ -39,6 +40,7 @@ class BucketKeys:
         self.budget_prefix = f"{tag}budget:"
         self.audit_index = f"{tag}audit:logs:_all"
         self.audit_prefix = f"{tag}audit:log:"
+        self.events_index = f"{tag}events:_all"
         self.closings = f"{tag}cycles:closings"
         """Tenants whose close is not through, each with the request that began it."""
         self.closed = f"{tag}cycles:closed"
@@ -62,6 +64,10 @@ class BucketKeys:
     def index_of(self, tenant: str) -> str:
         """A tenant's reservations by their creation."""
         return f"{self.tag}{_INDEX}{tenant}{_INDEX_END}"
+
+    def event_record(self, event_id: str) -> str:
+        """An event for subscribers; ``event_id`` with its ``evt_``."""
+        return f"{self.tag}event:{event_id}"
 
     # Patterns for SCAN: what there is of a kind under this tag.
 
@@ -114,9 +120,6 @@ class TenantKeys(BucketKeys):
         """The ids of the tenant's webhook subscriptions."""
         return f"{self.tag}webhooks:{self.tenant}"
 
-    def webhook(self, subscription_id: str) -> str:
-        return f"{self.tag}webhook:{subscription_id}"
-
     def event(self, event_id: str) -> str:
         return self.event_prefix + event_id
 
@@ -158,6 +161,7 @@ class Keys:
     """Key names for a layout; names of a tenant by :meth:`tenant`."""
 
     tenants = "tenants"
+    all_webhooks = "webhooks:_all"
 
     def __init__(self, layout: Layout | None = None) -> None:
         self.layout: Layout = layout or ReferenceLayout()
@@ -170,6 +174,11 @@ class Keys:
                 self._tenants.clear()
             keys = self._tenants[tenant] = TenantKeys(tenant, self.layout.tag(tenant))
         return keys
+
+    @staticmethod
+    def webhook(subscription_id: str) -> str:
+        """A webhook subscription, whoever's."""
+        return f"webhook:{subscription_id}"
 
     def buckets(self) -> Sequence[BucketKeys]:
         """One set of names for each tag; a single one in the reference layout."""
