@@ -5,18 +5,19 @@
 --         reference_record and reference_hash, where the reference remembers its fundings
 -- ARGV  the head; scope; operation: CREDIT, DEBIT, RESET, RESET_SPENT or REPAY_DEBT; amount; spent
 --         (of RESET_SPENT); request_hash: '' for a call without idempotency key; changeover_hash:
---         the reference's own hash of the request where its fundings count too, else ''
+--         the reference's own hash of the request where its fundings count too, else ''; only_debt:
+--         '1' for a repayment that is not to go beyond the debt, else ''
 -- Answers
 --   OK or REPLAY, at (epoch ms); allocated, remaining, debt and spent, each before and after
 --   STALE            the credential must be read again
---   ERROR, code
+--   ERROR, code      NO_DEBT: nothing to repay
 -- @include clock
 -- @include instants
 -- @include audit
 -- @include mutation
 local budget_record, funding_record, reference_record, reference_hash =
   unpack(KEYS, HEAD_KEYS + 1)
-local scope, operation, amount, spent, request_hash, changeover_hash =
+local scope, operation, amount, spent, request_hash, changeover_hash, only_debt =
   unpack(ARGV, HEAD_ARGUMENTS + 1)
 -- @include retention
 -- @include amounts
@@ -79,6 +80,10 @@ elseif operation == 'DEBIT' then
   budget.remaining = budget.remaining - amount
 elseif operation == 'REPAY_DEBT' then
   local paid = lesser(budget.debt, amount)
+  if only_debt == '1' then
+    if paid == zero then return {'ERROR', 'NO_DEBT'} end
+    amount = paid
+  end
   budget.debt = budget.debt - paid
   -- What is more than the debt is a credit.
   budget.allocated = budget.allocated + (amount - paid)

@@ -1,5 +1,5 @@
 #!lua
--- lease: one process at a time does a maintenance job.
+-- lease: one process at a time does a piece of work.
 --
 -- KEYS  lease
 -- ARGV  token: the asking process's; ttl_ms: how long to hold it, '0' gives it up

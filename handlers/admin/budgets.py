@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import orjson
+
 from cycles_server.governance import budgets
+from cycles_server.governance.bulk_budgets import bulk_action_budgets as act_on_many
 from cycles_server.governance.funding import fund_budget as fund
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.planes.admin import Services
@@ -61,6 +64,12 @@ async def fund_budget(exchange: Exchange, services: Services) -> Reply:
         changeover=services.settings.cycles_reference_replays,
     )
     return Reply(200, funded)
+
+
+async def bulk_action_budgets(exchange: Exchange, services: Services) -> Reply:
+    """POST /v1/admin/budgets/bulk-action."""
+    answer = await act_on_many(services.store, call_of(exchange, services), exchange.body)
+    return Reply(200, orjson.loads(answer), raw=answer)
 
 
 async def _set_status(exchange: Exchange, services: Services, status: str) -> Reply:

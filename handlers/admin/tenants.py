@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import orjson
+
+from cycles_server.governance.bulk_tenants import bulk_action_tenants as act_on_many
 from cycles_server.governance.call import Call
 from cycles_server.governance.cascade import begin_close
 from cycles_server.governance.tenants import CLOSED, Body, asked_changes, find_tenant
@@ -41,7 +44,7 @@ async def _close(services: Services, call: Call, tenant_id: str, body: Body) -> 
     """The tenant is closed with the first step; the answer waits a while for what it owns."""
     changes = asked_changes(body)
     del changes["status"]
-    tenant = await begin_close(services.store, call, tenant_id, changes)
+    tenant, _ = await begin_close(services.store, call, tenant_id, changes)
     converged = await services.closings.settle(tenant_id, within_s=_WAIT_S)
     if converged is None:
         return Reply(200, tenant, headers=_IN_PROGRESS)
@@ -52,3 +55,10 @@ async def _close(services: Services, call: Call, tenant_id: str, body: Body) -> 
             details={"failed_resources": converged.failed},
         )
     return Reply(200, tenant)
+
+
+async def bulk_action_tenants(exchange: Exchange, services: Services) -> Reply:
+    """POST /v1/admin/tenants/bulk-action."""
+    call = call_of(exchange, services)
+    answer = await act_on_many(services.store, call, services.closings, exchange.body)
+    return Reply(200, orjson.loads(answer), raw=answer)

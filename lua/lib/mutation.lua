@@ -7,8 +7,8 @@
 --       key_valid_until   the key's last valid ms ('' for ever)
 --       tenant            whose it is
 --       owner_rule        what the tenant must be: ACTIVE, OPEN (not closed), or '' for anything
---       audit_id, audit_members, audit_facts   the entry: its id, and members of it and of its
---         metadata as JSON without the braces
+--       audit_id, audit_members, audit_facts   the entry: its id ('' for none, where a call has one
+--         for many changes), and members of it and of its metadata as JSON without the braces
 --       audit_kept_ms     its life ('0': for ever)
 -- A script's own follow behind HEAD_KEYS and HEAD_ARGUMENTS. governance/scripts/head.py has the
 -- same names in the same order.
@@ -52,6 +52,7 @@ local audit_indexes = {audit_of_tenant, audit_of_all}
 local function audit_damaged() return damaged_index(audit_indexes) end
 
 local function leave_trace(members, facts)
+  if audit_id == '' then return end
   members = joined(audit_members, members)
   local metadata = joined(audit_facts, facts)
   if metadata ~= '' then members = joined(members, '"metadata":{' .. metadata .. '}') end

@@ -57,6 +57,7 @@ class Change(NamedTuple):
         resource_id: empty where the script alone knows it.
         status: what the request is answered with.
         facts: the entry's metadata; a value that is None is left out.
+        silent: whether it leaves no entry, as part of a call that has one for all of it.
     """
 
     operation: str
@@ -64,6 +65,7 @@ class Change(NamedTuple):
     resource_id: str
     facts: Mapping[str, Any] = {}
     status: int = 200
+    silent: bool = False
 
 
 def new_log_id() -> str:
@@ -113,7 +115,7 @@ async def mutate(
     names = store.keys.tenant(tenant)
     principal = call.principal
     by_key = not principal.is_admin
-    log_id = new_log_id()
+    log_id = "" if change.silent else new_log_id()
     members = audit_members(
         call,
         tenant,

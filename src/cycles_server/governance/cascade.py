@@ -12,13 +12,13 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.call import ANY_OWNER, Call, Change, audit_members
 from cycles_server.governance.records import Record, change_record
 from cycles_server.governance.scripts import close_budgets, close_tenant, release_all
-from cycles_server.governance.tenants import CLOSED, Body, no_such_tenant, tenant_body
+from cycles_server.governance.tenants import CLOSED, TOLD, Body, no_such_tenant, tenant_body
 from cycles_server.jsontext import stored_members, write_json
 from cycles_server.paging.walks import STEP, IndexWalk
 from cycles_server.refusal import Refusal
@@ -46,14 +46,21 @@ class Converged:
     failed: list[str] = field(default_factory=list)
 
 
-async def begin_close(store: Store, call: Call, tenant_id: str, changes: Body) -> Body:
+class Closed(NamedTuple):
+    """A tenant whose record is CLOSED, and whether it has been turned so just now."""
+
+    tenant: Body
+    is_new: bool
+
+
+async def begin_close(
+    store: Store, call: Call, tenant_id: str, changes: Body, *, silent: bool = False
+) -> Closed:
     """Turn a tenant's record CLOSED; one that is stays as it is.
 
     Args:
         changes: other members of the record to set in the same step.
-
-    Returns:
-        The Tenant.
+        silent: as :class:`Change` has it.
 
     Raises:
         Refusal: TENANT_NOT_FOUND.
@@ -67,11 +74,16 @@ async def begin_close(store: Store, call: Call, tenant_id: str, changes: Body) -
         "user_agent": call.user_agent,
     }
 
+    is_new = False
+
     def changed(record: Record, now: int) -> Change:
-        if record.get("status") != CLOSED:
+        nonlocal is_new
+        is_new = record.get("status") != CLOSED
+        if is_new:
             at = iso_instant(now)
             record.update(changes | {"status": CLOSED, "updated_at": at, "closed_at": at})
-        return Change("updateTenant", "tenant", tenant_id, {"new_status": CLOSED, **changes})
+        facts = {"new_status": CLOSED, **{name: changes.get(name) for name in TOLD}}
+        return Change("updateTenant", "tenant", tenant_id, facts, silent=silent)
 
     def closing(_: str, expected: bytes, replacement: bytes) -> Any:
         keys = close_tenant.Keys(closings=names.closings)
@@ -88,7 +100,7 @@ async def begin_close(store: Store, call: Call, tenant_id: str, changes: Body) -
         owner=ANY_OWNER,
         writing=closing,
     )
-    return tenant_body(record)
+    return Closed(tenant_body(record), is_new)
 
 
 async def converge(store: Store, tenant_id: str, *, audit_days: int) -> Converged:

@@ -6,7 +6,7 @@ With A the amount:
 - DEBIT: both shrink by A, which must remain.
 - RESET: allocated becomes A; what is reserved, spent and owed stays, and what remains follows.
 - RESET_SPENT: the same, and spent becomes a given amount, or 0.
-- REPAY_DEBT: A goes into the debt; what is more than the debt is a credit.
+- REPAY_DEBT: A goes into the debt; what is more than the debt is a credit, in bulk nothing.
 
 Afterwards the budget is over its limit if its debt is.
 """
@@ -26,7 +26,7 @@ from cycles_server.governance.scripts import fund as script
 from cycles_server.jsontext import canonical
 from cycles_server.store.store import Store
 
-RESET_SPENT = "RESET_SPENT"
+RESET_SPENT, REPAY_DEBT = "RESET_SPENT", "REPAY_DEBT"
 
 
 async def fund_budget(
@@ -97,6 +97,7 @@ async def fund_budget(
                 spent=str(spent["amount"]),
                 request_hash=b"" if key is None else _request_hash(body),
                 changeover_hash=_reference_hash(body) if changeover and key is not None else "",
+                only_debt="",
             ),
             Change("fundBudget", "budget", "", told),
             owner=OPEN_OWNER,
@@ -109,6 +110,50 @@ async def fund_budget(
         answer[f"new_{name}"] = {"unit": unit, "amount": change.after}
     answer["timestamp"] = iso_instant(done.at_ms)
     return answer
+
+
+async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body: Body) -> None:
+    """Do to one budget what a bulk action does to many; it leaves no entry of its own.
+
+    A row of a bulk action that was broken off and is repeated under its key is not done twice. Its
+    key is in a name space of its own.
+
+    Args:
+        ledger: BudgetLedger of the budget.
+        body: BudgetBulkActionRequest.
+
+    Raises:
+        Refusal, StoreError: as :func:`fund_budget`; NO_DEBT for a repayment of nothing.
+    """
+    scope, unit = ledger["scope"], ledger["unit"]
+    names = store.keys.tenant(tenant_id)
+    record = names.budget(scope, unit)
+    key = body["idempotency_key"]
+    operation = body["action"]
+    spent = (body.get("spent") or {}).get("amount", 0) if operation == RESET_SPENT else 0
+    await mutate(
+        store,
+        call,
+        tenant_id,
+        script.NAME,
+        script.Keys(
+            budget_record=record,
+            funding_record=names.bulk_funding(record, key),
+            reference_record=names.reference_funding(""),
+            reference_hash=names.reference_funding_hash(""),
+        ),
+        script.Arguments(
+            scope=scope,
+            operation=operation,
+            amount=str(body["amount"]["amount"]),
+            spent=str(spent),
+            request_hash=_request_hash(body),
+            changeover_hash="",
+            only_debt="1" if operation == REPAY_DEBT else "",
+        ),
+        Change("bulkActionBudgets", "budget", ledger["ledger_id"], silent=True),
+        owner=OPEN_OWNER,
+    )
 
 
 def _request_hash(body: Body) -> bytes:

@@ -22,6 +22,7 @@ _INVALID = {
 _CONFLICTS = {
     "ALREADY_ACTIVE": "The budget is not frozen",
     "ALREADY_FROZEN": "The budget is frozen already",
+    "NO_DEBT": "The budget owes nothing",
 }
 """The same, where the state and not the request is in the way."""
 _UNREADABLE_TENANT = "The record of tenant {tenant} cannot be read, so nothing of it is changed"

@@ -51,7 +51,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "max_reservation_ttl_ms": DEFAULT_MAX_TTL_MS,
     "max_reservation_extensions": DEFAULT_MAX_EXTENSIONS,
 }
-_TOLD = (
+TOLD = (
     "name",
     "default_commit_overage_policy",
     "default_reservation_ttl_ms",
@@ -146,7 +146,7 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
             record["status"] = status
             if status == SUSPENDED:
                 record["suspended_at"] = at
-        facts = {name: asked.get(name) for name in _TOLD}
+        facts = {name: asked.get(name) for name in TOLD}
         return Change("updateTenant", "tenant", tenant_id, {"new_status": status, **facts})
 
     record = await change_record(

@@ -8,10 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from cycles_server.jobs.lease import Lease
 from cycles_server.jobs.timetable import Pause
 from cycles_server.monitoring.metrics import Metrics
 from cycles_server.store.errors import StoreError
+from cycles_server.store.lease import Lease
 from cycles_server.store.store import Store
 
 logger = logging.getLogger(__name__)

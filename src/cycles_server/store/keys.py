@@ -140,6 +140,10 @@ class TenantKeys(BucketKeys):
         own key stands last, so that no two pairs are one name."""
         return f"{self._idem}fund:{budget}:{key}"
 
+    def bulk_funding(self, budget: str, key: str) -> str:
+        """The same of a row of a bulk action; ``key``: the action's."""
+        return f"{self._idem}bulkfund:{budget}:{key}"
+
     @staticmethod
     def reference_funding(key: str) -> str:
         """Where the reference remembers a funding, whoever's it was."""
@@ -174,6 +178,11 @@ class Keys:
                 self._tenants.clear()
             keys = self._tenants[tenant] = TenantKeys(tenant, self.layout.tag(tenant))
         return keys
+
+    @staticmethod
+    def bulk_action(operation: str, key: str) -> str:
+        """What was answered to a bulk action of an operator."""
+        return f"cycles:bulk:{operation}:{key}"
 
     @staticmethod
     def webhook(subscription_id: str) -> str:

@@ -16,13 +16,13 @@ from cycles_server.governance.scripts import (
     create_budget,
     create_tenant,
     fund,
+    record_bulk,
     release_all,
     replace_record,
     update_budget,
 )
 from cycles_server.governance.scripts import head as mutation_head
 from cycles_server.http import ratelimit
-from cycles_server.jobs import lease
 from cycles_server.ledger import retention
 from cycles_server.ledger.scripts import (
     commit,
@@ -35,6 +35,7 @@ from cycles_server.ledger.scripts import (
     reserve,
 )
 from cycles_server.monitoring import probe
+from cycles_server.store import lease
 
 LUA = files("cycles_server.lua")
 MODULES = {
@@ -52,6 +53,7 @@ MODULES = {
     "observe": observe,
     "probe": probe,
     "rate_limit": ratelimit,
+    "record_bulk": record_bulk,
     "release": release,
     "release_all": release_all,
     "replace_record": replace_record,

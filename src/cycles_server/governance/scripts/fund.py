@@ -24,6 +24,7 @@ class Arguments(NamedTuple):
     spent: str
     request_hash: bytes
     changeover_hash: str
+    only_debt: str
 
 
 class Change(NamedTuple):

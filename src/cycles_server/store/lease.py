@@ -1,4 +1,4 @@
-"""Leases: one process at a time does a job, and a dead one is soon replaced."""
+"""Leases: one process at a time does a piece of work, and a dead one is soon replaced."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ class Arguments(NamedTuple):
 
 
 class Lease:
-    """A job's lease in the store.
+    """The lease of a piece of work in the store.
 
     Args:
+        work: what it is for.
         ttl_ms: how long it outlives a holder that died.
         renew_ms: how often a holder renews it, below ``ttl_ms``.
     """
 
-    def __init__(self, store: Store, job: str, *, ttl_ms: int, renew_ms: int) -> None:
+    def __init__(self, store: Store, work: str, *, ttl_ms: int, renew_ms: int) -> None:
         self._store = store
-        self._key = store.keys.lease(job)
+        self._key = store.keys.lease(work)
         self._token = uuid.uuid4().hex
         self._ttl_ms = ttl_ms
         self._renew_ms = renew_ms
@@ -43,7 +44,7 @@ class Lease:
     async def held(self) -> AsyncIterator[bool]:
         """Hold the lease for the block, if nobody else has it; yields whether it is held.
 
-        Losing it half-way does no harm: every step of a job is atomic and safe to repeat.
+        Losing it half-way does no harm: every step of such work is atomic and safe to repeat.
         """
         if not await self._ask(self._ttl_ms):
             yield False
@@ -67,4 +68,4 @@ class Lease:
             try:
                 await self._ask(self._ttl_ms)
             except StoreError:
-                continue  # the job itself meets the same store and reports it
+                continue  # the work itself meets the same store and reports it
