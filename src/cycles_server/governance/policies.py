@@ -29,9 +29,7 @@ _MEMBERS = (
 
 def policy_body(record: Record) -> Body:
     """The contract's Policy; members that are null, also inside of an object, are left out."""
-    return {
-        name: _without_nulls(record[name]) for name in _MEMBERS if record.get(name) is not None
-    }
+    return {name: _without_nulls(record[name]) for name in _MEMBERS if record.get(name) is not None}
 
 
 def _without_nulls(value: Any) -> Any:

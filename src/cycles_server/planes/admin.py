@@ -43,14 +43,19 @@ def _writes(kind: str) -> Access:
 
 ACCESS = {
     "createTenant": OPERATOR_ONLY,
+    "listTenants": OPERATOR_ONLY,
     "getTenant": OPERATOR_ONLY,
     "updateTenant": OPERATOR_ONLY,
     "createBudget": _writes("budgets"),
+    "listBudgets": _reads("budgets"),
     "lookupBudget": _reads("budgets"),
     "updateBudget": OPERATOR_ONLY,
     "freezeBudget": OPERATOR_ONLY,
     "unfreezeBudget": OPERATOR_ONLY,
     "fundBudget": _writes("budgets"),
+    "getBalances": _reads("balances"),
+    "listPolicies": _reads("policies"),
+    "listApiKeys": OPERATOR_ONLY,
 }
 
 STATUSES = {

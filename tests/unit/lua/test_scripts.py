@@ -32,9 +32,11 @@ from cycles_server.ledger.scripts import (
     reserve,
 )
 from cycles_server.monitoring import probe
+from cycles_server.paging import twins
 
 LUA = files("cycles_server.lua")
 MODULES = {
+    "align_twin": twins,
     "commit": commit,
     "create_budget": create_budget,
     "create_tenant": create_tenant,
