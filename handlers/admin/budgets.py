@@ -1,4 +1,4 @@
-"""Budgets: create, look up, update, freeze, unfreeze, fund."""
+"""Budgets: create, list, look up, update, freeze, unfreeze, fund."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import orjson
 from cycles_server.governance import budgets
 from cycles_server.governance.bulk_budgets import bulk_action_budgets as act_on_many
 from cycles_server.governance.funding import fund_budget as fund
+from cycles_server.governance.listing.budgets import budget_page
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.planes.admin import Services
 
@@ -20,6 +21,15 @@ async def create_budget(exchange: Exchange, services: Services) -> Reply:
     check_scope_filter(exchange, body["scope"])
     call = call_of(exchange, services)
     return Reply(201, await budgets.create_budget(services.store, call, tenant_id, body))
+
+
+async def list_budgets(exchange: Exchange, services: Services) -> Reply:
+    """GET /v1/admin/budgets: a tenant's key sees its own tenant's alone."""
+    caller = exchange.caller
+    return Reply(
+        200,
+        await budget_page(services.store, caller.tenant, exchange.query, caller.scope_filter),
+    )
 
 
 async def lookup_budget(exchange: Exchange, services: Services) -> Reply:

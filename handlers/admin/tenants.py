@@ -1,4 +1,4 @@
-"""Tenants: create, get, update."""
+"""Tenants: create, list, get, update."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import orjson
 from cycles_server.governance.bulk_tenants import bulk_action_tenants as act_on_many
 from cycles_server.governance.call import Call
 from cycles_server.governance.cascade import begin_close
+from cycles_server.governance.listing.tenants import tenant_page
 from cycles_server.governance.tenants import CLOSED, Body, asked_changes, find_tenant
 from cycles_server.governance.tenants import create_tenant as create
 from cycles_server.governance.tenants import update_tenant as update
@@ -24,6 +25,11 @@ async def create_tenant(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/admin/tenants: 201 for a new one, 200 for one that exists under this name."""
     tenant, is_new = await create(services.store, call_of(exchange, services), exchange.body)
     return Reply(201 if is_new else 200, tenant)
+
+
+async def list_tenants(exchange: Exchange, services: Services) -> Reply:
+    """GET /v1/admin/tenants."""
+    return Reply(200, await tenant_page(services.store, exchange.query))
 
 
 async def get_tenant(exchange: Exchange, services: Services) -> Reply:

@@ -19,7 +19,7 @@ from cycles_server.contract.schemas import CompiledSchema, SchemaCompiler
 from cycles_server.http.bounds import BodyBounds
 from cycles_server.http.exchange import Exchange, exchange_of
 from cycles_server.http.media import check_json_body
-from cycles_server.jsontext import BYTE_ORDER_MARK, JsonError, read_json
+from cycles_server.jsontext import BYTE_ORDER_MARK, JsonError, Number, read_json
 from cycles_server.refusal import invalid
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def _read_integer(text: str) -> int:
     return int(text)
 
 
-def _read_number(text: str) -> float:
+def _read_number(text: str) -> Number:
     # float() alone would also take nan, inf, 1_0 and blanks.
-    if _NUMBER.fullmatch(text) is None or not isfinite(number := float(text)):
+    if _NUMBER.fullmatch(text) is None or not isfinite(number := Number(text)):
         raise ValueError(f"{text!r} is not a number")
     return number
 
@@ -70,15 +70,20 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 class Parameter:
-    """One parameter: how it is read from text, and what it must be."""
+    """One parameter: how it is read from text, and what it must be.
 
-    __slots__ = ("name", "read", "required", "schema")
+    Attributes:
+        blank_is_absent: whether a value of nothing but blanks counts as not given.
+    """
+
+    __slots__ = ("blank_is_absent", "name", "read", "required", "schema")
 
     def __init__(
         self, node: Mapping[str, Any], document: Mapping[str, Any], compiler: SchemaCompiler
     ) -> None:
         self.name: str = node["name"]
         self.required = bool(node.get("required"))
+        self.blank_is_absent = bool(node.get("allowEmptyValue"))
         if "schema" not in node:
             raise ValueError(f"parameter {self.name}: one without a schema is not supported")
         self.schema: CompiledSchema = compiler.compile(node["schema"])
@@ -93,8 +98,9 @@ class Parameter:
             value = self.read(text)
         except ValueError as error:
             raise invalid(self.name, str(error)) from None
-        if not self.schema.is_valid(value):
-            raise invalid(self.name, self.schema.violation(value)[1])
+        plain = float(value) if isinstance(value, Number) else value
+        if not self.schema.is_valid(plain):
+            raise invalid(self.name, self.schema.violation(plain)[1])
         return value
 
 
@@ -162,6 +168,8 @@ class CompiledRequest:
                     continue  # the contract grows by parameters that older servers ignore
                 if name in values:
                     raise invalid(name, "given more than once")
+                if parameter.blank_is_absent and not text.strip():
+                    continue
                 values[name] = parameter.value(text)
         for name in self._required_query:
             if name not in values:

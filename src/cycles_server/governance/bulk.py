@@ -79,7 +79,7 @@ async def perform(store: Store, call: Call, action: Action) -> bytes:
     if not key.strip():
         raise invalid("idempotency_key", "must not be blank")
     digest = hashlib.sha256(canonical(action.body)).hexdigest().encode()
-    record = store.keys.bulk_action(action.operation, key)
+    record = store.keys.tenant(action.owner).bulk_action(action.operation, key)
     lease = Lease(store, f"{action.operation}:{key}", ttl_ms=_LEASE_MS, renew_ms=_RENEW_MS)
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
@@ -90,7 +90,9 @@ async def perform(store: Store, call: Call, action: Action) -> bytes:
             if held:
                 # Between the look and the lease another may have come to its end.
                 first = await _first_answer(store, record, digest)
-                return first if first is not None else await _run(store, call, action, digest)
+                return (
+                    first if first is not None else await _run(store, call, action, record, digest)
+                )
         await asyncio.sleep(_POLL_S)
     raise Refusal(
         "INTERNAL_ERROR",
@@ -112,7 +114,7 @@ async def _first_answer(store: Store, record: str, digest: bytes) -> bytes | Non
     return bytes(answer)
 
 
-async def _run(store: Store, call: Call, action: Action, digest: bytes) -> bytes:
+async def _run(store: Store, call: Call, action: Action, record: str, digest: bytes) -> bytes:
     body = action.body
     started = await now_ms(store)
     rows = await action.matches()
@@ -162,7 +164,7 @@ async def _run(store: Store, call: Call, action: Action, digest: bytes) -> bytes
         call,
         action.owner,
         record_bulk.NAME,
-        record_bulk.Keys(store.keys.bulk_action(action.operation, body["idempotency_key"])),
+        record_bulk.Keys(answer_record=record),
         record_bulk.Arguments(answer=digest + b"\n" + answer, kept_ms=_KEPT_MS),
         Change(action.operation, action.resource_type, "bulk-action", facts),
         owner=ANY_OWNER,

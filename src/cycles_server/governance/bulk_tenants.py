@@ -24,9 +24,7 @@ _CLOSE_WAIT_S = 20.0
 _TARGETS = {"SUSPEND": SUSPENDED, "REACTIVATE": ACTIVE}
 
 
-async def bulk_action_tenants(
-    store: Store, call: Call, closings: Closings, body: Body
-) -> bytes:
+async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body: Body) -> bytes:
     """The TenantBulkActionResponse, as JSON.
 
     Args:

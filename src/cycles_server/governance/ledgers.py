@@ -23,6 +23,35 @@ def read_row(reply: Mapping[bytes, bytes] | list[bytes]) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
+def amount_in(
+    row: Row, scope: str, unit: str, field: str, default: str = "0", least: int = 0
+) -> int:
+    """One of a budget's amounts.
+
+    Raises:
+        StoreCorrupt: it is no int64, or less than it can be.
+    """
+    try:
+        value = int(row.get(field) or default)
+    except ValueError:
+        raise StoreCorrupt(f"{scope} in {unit}: {field} is not an integer") from None
+    if not least <= value <= INT64_MAX:
+        raise StoreCorrupt(f"{scope} in {unit}: {field} is out of range")
+    return value
+
+
+def status_in(row: Row, scope: str, unit: str) -> str:
+    """A budget's status.
+
+    Raises:
+        StoreCorrupt: it is none.
+    """
+    status = row.get("status") or "ACTIVE"
+    if status not in STATUSES:
+        raise StoreCorrupt(f"{scope} in {unit}: unknown status")
+    return status
+
+
 def ledger_body(row: Row, scope: str, unit: str) -> Body:
     """The contract's BudgetLedger.
 
@@ -30,14 +59,8 @@ def ledger_body(row: Row, scope: str, unit: str) -> Body:
         StoreCorrupt: an amount, time or status that cannot be read.
     """
 
-    def amount(field: str, default: str = "", least: int = 0) -> Body:
-        try:
-            value = int(row.get(field) or default)
-        except ValueError:
-            raise StoreCorrupt(f"{scope} in {unit}: {field} is not an integer") from None
-        if not least <= value <= INT64_MAX:
-            raise StoreCorrupt(f"{scope} in {unit}: {field} is out of range")
-        return {"unit": unit, "amount": value}
+    def amount(field: str, default: str = "0", least: int = 0) -> Body:
+        return {"unit": unit, "amount": amount_in(row, scope, unit, field, default, least)}
 
     def instant(field: str) -> str:
         try:
@@ -45,22 +68,19 @@ def ledger_body(row: Row, scope: str, unit: str) -> Body:
         except (ValueError, OverflowError, OSError):
             raise StoreCorrupt(f"{scope} in {unit}: {field} is no time") from None
 
-    status = row.get("status") or "ACTIVE"
-    if status not in STATUSES:
-        raise StoreCorrupt(f"{scope} in {unit}: unknown status")
     body: Body = {
         "ledger_id": row.get("ledger_id", ""),
         "tenant_id": row.get("tenant_id", ""),
         "scope": scope,
         "unit": unit,
-        "allocated": amount("allocated"),
-        "remaining": amount("remaining", least=INT64_MIN),
-        "reserved": amount("reserved", "0"),
-        "spent": amount("spent", "0"),
-        "debt": amount("debt", "0"),
-        "overdraft_limit": amount("overdraft_limit", "0"),
+        "allocated": amount("allocated", default=""),
+        "remaining": amount("remaining", default="", least=INT64_MIN),
+        "reserved": amount("reserved"),
+        "spent": amount("spent"),
+        "debt": amount("debt"),
+        "overdraft_limit": amount("overdraft_limit"),
         "is_over_limit": row.get("is_over_limit") == "true",
-        "status": status,
+        "status": status_in(row, scope, unit),
     }
     for field in ("commit_overage_policy", "rollover_policy"):
         if row.get(field):

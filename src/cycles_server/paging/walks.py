@@ -6,6 +6,7 @@ A walk yields places; whoever walks reads the rows there, if there still are any
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
@@ -16,6 +17,8 @@ from cycles_server.store.store import Store
 
 Position = tuple[int, str]
 """A place in an index by time: epoch ms, and the id."""
+Span = tuple[str, str]
+"""The texts from the first one on and below the second, by their bytes."""
 
 STEP = 250
 """How many rows a long walk looks at before others get their turn."""
@@ -101,6 +104,60 @@ class IndexWalk:
         )
         pairs = zip(reply[::2], reply[1::2], strict=True)
         return [(int(float(score)), row.decode()) for row, score in pairs]
+
+
+class LexWalk:
+    """Walks a sorted set whose scores are all the same, in the order of its members' bytes.
+
+    Each step starts from the last member seen, and costs what it finds.
+
+    Args:
+        index: the sorted set's key.
+        group: what all the places have in common; the member is their id.
+        spans: where to look, in ascending order and apart; everywhere by default.
+        after: start behind this member.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        index: str,
+        *,
+        group: str = "",
+        spans: Sequence[Span] = (),
+        after: str | None = None,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._group = group
+        self._ahead = deque((low.encode(), high.encode()) for low, high in spans or [("", "")])
+        self._after = None if after is None else after.encode()
+
+    async def step(self, count: int) -> list[tuple[str, str]]:
+        """At least one and at most ``count`` further places; none at the end.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        while self._ahead:
+            members = await self._read(*self._ahead[0], count)
+            if members:
+                self._after = members[-1]
+            if len(members) < count:
+                self._ahead.popleft()
+            if members:
+                return [(self._group, member.decode(errors="replace")) for member in members]
+        return []
+
+    async def _read(self, low: bytes, high: bytes, count: int) -> list[bytes]:
+        start = b"[" + low
+        if self._after is not None and self._after >= low:
+            start = b"(" + self._after
+        end = b"(" + high if high else b"+"
+        found: list[bytes] = await self._store.read_bulk(
+            "ZRANGE", self._index, start, end, "BYLEX", "LIMIT", 0, count
+        )
+        return found
 
 
 class SetWalk:

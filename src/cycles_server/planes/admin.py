@@ -50,15 +50,22 @@ def _writes(kind: str) -> Access:
 
 ACCESS = {
     "createTenant": OPERATOR_ONLY,
+    "listTenants": OPERATOR_ONLY,
     "getTenant": OPERATOR_ONLY,
     "updateTenant": OPERATOR_ONLY,
     "createBudget": _writes("budgets"),
+    "listBudgets": _reads("budgets"),
     "lookupBudget": _reads("budgets"),
     "updateBudget": OPERATOR_ONLY,
     "freezeBudget": OPERATOR_ONLY,
     "unfreezeBudget": OPERATOR_ONLY,
     "fundBudget": _writes("budgets"),
     "getAdminOverview": OPERATOR_ONLY,
+    "bulkActionTenants": OPERATOR_ONLY,
+    "bulkActionBudgets": OPERATOR_ONLY,
+    "getBalances": _reads("balances"),
+    "listPolicies": _reads("policies"),
+    "listApiKeys": OPERATOR_ONLY,
 }
 
 STATUSES = {
@@ -86,6 +93,7 @@ STATUSES = {
     "EVENT_NOT_FOUND": 404,
     "REPLAY_IN_PROGRESS": 409,
     "COUNT_MISMATCH": 409,
+    "LIMIT_EXCEEDED": 400,
 }
 
 _EXPOSED = ("X-Request-Id", "X-Cycles-Trace-Id", "X-Cycles-Cascade-Status", "Retry-After")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cycles_server.store.layout import Layout, ReferenceLayout
 
@@ -14,6 +15,14 @@ _TENANT_CACHE_SIZE = 10_000
 _RESERVATION = "reservation:res_"
 _BUDGETS = "budgets:"
 _INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
+_TWIN = "cycles:sorted:"
+
+
+class Listed(NamedTuple):
+    """A set that is listed, and its twin: a sorted set of the same members (paging/twins.py)."""
+
+    members: str
+    twin: str
 
 
 class BucketKeys:
@@ -120,6 +129,16 @@ class TenantKeys(BucketKeys):
         """The ids of the tenant's webhook subscriptions."""
         return f"{self.tag}webhooks:{self.tenant}"
 
+    def policy(self, policy_id: str) -> str:
+        return f"{self.tag}policy:{policy_id}"
+
+    def policies(self) -> str:
+        return f"{self.tag}policies:{self.tenant}"
+
+    def listed(self, members: str) -> Listed:
+        """One of the tenant's sets, with its twin."""
+        return Listed(members, f"{self.tag}{_TWIN}{members[len(self.tag) :]}")
+
     def event(self, event_id: str) -> str:
         return self.event_prefix + event_id
 
@@ -139,6 +158,10 @@ class TenantKeys(BucketKeys):
         """What is remembered of a funding; ``budget``: the key of the budget's record. The client's
         own key stands last, so that no two pairs are one name."""
         return f"{self._idem}fund:{budget}:{key}"
+
+    def bulk_action(self, operation: str, key: str) -> str:
+        """What was answered to a bulk action of an operator."""
+        return f"{self.tag}cycles:bulk:{operation}:{key}"
 
     def bulk_funding(self, budget: str, key: str) -> str:
         """The same of a row of a bulk action; ``key``: the action's."""
@@ -166,6 +189,8 @@ class Keys:
 
     tenants = "tenants"
     all_webhooks = "webhooks:_all"
+    # In a cluster the tag puts the twin beside the set, whose name has none.
+    listed_tenants = Listed(tenants, f"{_TWIN}{{{tenants}}}")
 
     def __init__(self, layout: Layout | None = None) -> None:
         self.layout: Layout = layout or ReferenceLayout()
@@ -178,11 +203,6 @@ class Keys:
                 self._tenants.clear()
             keys = self._tenants[tenant] = TenantKeys(tenant, self.layout.tag(tenant))
         return keys
-
-    @staticmethod
-    def bulk_action(operation: str, key: str) -> str:
-        """What was answered to a bulk action of an operator."""
-        return f"cycles:bulk:{operation}:{key}"
 
     @staticmethod
     def webhook(subscription_id: str) -> str:
@@ -229,6 +249,17 @@ class Keys:
     def index_pattern(self) -> str:
         """A SCAN pattern for the indexes of every tenant."""
         return f"{self._any_tag()}{_INDEX}*{_INDEX_END}"
+
+    def twin_pattern(self) -> str:
+        """A SCAN pattern for the twins of every tenant's sets."""
+        return f"{self._any_tag()}{_TWIN}*"
+
+    def listed_by_twin(self, twin: str) -> Listed:
+        """What belongs to a key that :meth:`twin_pattern` found."""
+        if twin == self.listed_tenants.twin:
+            return self.listed_tenants
+        tag, _, members = twin.partition(_TWIN)
+        return Listed(tag + members, twin)
 
     def audit_index_pattern(self) -> str:
         """A SCAN pattern for the audit indexes of every tenant, and the one of all."""

@@ -35,10 +35,12 @@ from cycles_server.ledger.scripts import (
     reserve,
 )
 from cycles_server.monitoring import probe
+from cycles_server.paging import twins
 from cycles_server.store import lease
 
 LUA = files("cycles_server.lua")
 MODULES = {
+    "align_twin": twins,
     "close_budgets": close_budgets,
     "close_tenant": close_tenant,
     "commit": commit,

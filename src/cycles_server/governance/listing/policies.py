@@ -1,0 +1,71 @@
+"""The list of a tenant's policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cycles_server.auth.scopefilter import admits
+from cycles_server.governance.listing.owned import owned_walk
+from cycles_server.governance.listing.pages import Body, list_page, read_list_query
+from cycles_server.governance.listing.records import read_bodies, require_texts
+from cycles_server.governance.policies import policy_body
+from cycles_server.governance.records import Record
+from cycles_server.paging.cursors import Place
+from cycles_server.paging.queries import given
+from cycles_server.store.errors import StoreCorrupt
+from cycles_server.store.keys import TenantKeys
+from cycles_server.store.store import Store
+
+_KIND = "policies"
+_STATUSES = ("ACTIVE", "DISABLED")
+
+
+async def policy_page(
+    store: Store, tenant: str, query: Mapping[str, Any], scope_filter: tuple[str, ...]
+) -> Body:
+    """PolicyListResponse: by id.
+
+    Args:
+        query: of listPolicies, validated.
+        scope_filter: what the caller's key is limited to.
+
+    Raises:
+        Refusal: 400 for a cursor that is none, or of another list.
+        StoreError: the store failed.
+    """
+    pattern, status = given(query, "scope_pattern").strip(), query.get("status")
+    names = store.keys.tenant(tenant)
+
+    def is_asked_for(body: Body) -> bool:
+        scope: str = body["scope_pattern"]
+        # Patterns of other servers may be in any case.
+        return (
+            (not pattern or scope.lower() == pattern.lower())
+            and status in (None, body["status"])
+            and admits(scope_filter, scope.lower())
+        )
+
+    async def look(batch: Sequence[Place]) -> list[tuple[Place, Body]]:
+        rows = await read_bodies(store, batch, lambda place: names.policy(place[1]), _body)
+        return [(place, body) for place, body in rows if is_asked_for(body)]
+
+    return await list_page(
+        read_list_query(query, _KIND, {}),
+        _KIND,
+        "policies",
+        [tenant, pattern, status, scope_filter],
+        walk=lambda after: owned_walk(store, tenant, TenantKeys.policies, after),
+        look=look,
+        body_of=lambda body: body,
+        sort_keys={},
+        id_of=lambda body: str(body["policy_id"]),
+    )
+
+
+def _body(record: Record) -> Body:
+    body = policy_body(record)
+    require_texts(body, "policy_id", "scope_pattern", "created_at")
+    if body.get("status") not in _STATUSES:
+        raise StoreCorrupt(f"status is {body.get('status')!r}")
+    return body
