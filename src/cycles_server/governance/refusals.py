@@ -12,6 +12,7 @@ _MESSAGES = {
     "BUDGET_CLOSED": "The budget is closed, and stays so",
     "BUDGET_EXCEEDED": "The budget has less left than is to be taken from it",
     "IDEMPOTENCY_MISMATCH": "This idempotency key was used before with a different request",
+    "NO_DEBT": "The budget owes nothing",  # of a row of a bulk action, which is then skipped
 }
 _INVALID = {
     "TENANT_NOT_FOUND": "There is no tenant {tenant}",
@@ -22,7 +23,6 @@ _INVALID = {
 _CONFLICTS = {
     "ALREADY_ACTIVE": "The budget is not frozen",
     "ALREADY_FROZEN": "The budget is frozen already",
-    "NO_DEBT": "The budget owes nothing",
 }
 """The same, where the state and not the request is in the way."""
 _UNREADABLE_TENANT = "The record of tenant {tenant} cannot be read, so nothing of it is changed"
