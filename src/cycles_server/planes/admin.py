@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cycles_server.auth.access import Access, allow
+from cycles_server.auth.access import ANY_KEY, Access, allow
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.security import Authenticator
@@ -22,6 +22,7 @@ class Services:
 
     settings: AdminSettings
     store: Store
+    api_keys: ApiKeys
 
 
 OPERATOR_ONLY = Access(frozenset())
@@ -51,6 +52,11 @@ ACCESS = {
     "freezeBudget": OPERATOR_ONLY,
     "unfreezeBudget": OPERATOR_ONLY,
     "fundBudget": _writes("budgets"),
+    "createApiKey": OPERATOR_ONLY,
+    "updateApiKey": OPERATOR_ONLY,
+    "revokeApiKey": OPERATOR_ONLY,
+    "validateApiKey": OPERATOR_ONLY,
+    "introspectAuth": ANY_KEY,
 }
 
 STATUSES = {
@@ -84,11 +90,17 @@ _EXPOSED = ("X-Request-Id", "X-Cycles-Trace-Id", "X-Cycles-Cascade-Status", "Ret
 
 
 def _services(settings: AdminSettings, store: Store, _: Metrics) -> Services:
-    return Services(settings=settings, store=store)
+    return Services(settings=settings, store=store, api_keys=ApiKeys(store, strict=True))
 
 
-def _authenticators(settings: AdminSettings, store: Store) -> Sequence[Authenticator]:
-    return [AdminKey(settings.admin_api_key), ApiKeys(store)]
+def _authenticators(settings: AdminSettings, services: Services) -> Sequence[Authenticator]:
+    return [AdminKey(settings.admin_api_key, needed=True), services.api_keys]
+
+
+def _warnings(settings: AdminSettings) -> Sequence[str]:
+    if settings.admin_api_key:
+        return ()
+    return ("ADMIN_API_KEY is not set: every call of an operator will be answered with 500",)
 
 
 def _cors(settings: AdminSettings) -> Cors | None:
@@ -111,4 +123,5 @@ ADMIN = Plane(
     docs=lambda settings: ServedDocs(
         document=settings.api_docs_enabled, pages=settings.swagger_enabled
     ),
+    warnings=_warnings,
 )

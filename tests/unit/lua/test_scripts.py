@@ -11,6 +11,7 @@ import pytest
 from cycles_server.auth import records
 from cycles_server.doctor import observe
 from cycles_server.governance.scripts import (
+    create_api_key,
     create_budget,
     create_tenant,
     fund,
@@ -36,6 +37,7 @@ from cycles_server.monitoring import probe
 LUA = files("cycles_server.lua")
 MODULES = {
     "commit": commit,
+    "create_api_key": create_api_key,
     "create_budget": create_budget,
     "create_tenant": create_tenant,
     "debit": debit,
