@@ -10,9 +10,7 @@ import orjson
 
 from cycles_server.auth.lookup import look_up
 from cycles_server.auth.records import read_key, read_tenant
-from cycles_server.governance.api_keys import create_api_key
-from cycles_server.governance.budgets import create_budget
-from cycles_server.governance.tenants import create_tenant
+from cycles_server.cli.provision import provide_budget, provide_key, provide_tenant
 from cycles_server.ledger.scripts import reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.keys import TenantKeys
@@ -136,9 +134,9 @@ async def find_tenant(store: Store, name: str, secret: str = "") -> Tenant:
 
 async def provision(store: Store, name: str, *, with_key: bool = True) -> Tenant:
     """Make a tenant, its key and its three budgets."""
-    await create_tenant(store, name)
-    secret = await create_api_key(store, name) if with_key else ""
+    await provide_tenant(store, name)
+    secret = await provide_key(store, name) if with_key else ""
     await asyncio.gather(
-        *(create_budget(store, name, scope, UNIT, ALLOCATED) for scope in scopes_of(name))
+        *(provide_budget(store, name, scope, UNIT, ALLOCATED) for scope in scopes_of(name))
     )
     return await find_tenant(store, name, secret)

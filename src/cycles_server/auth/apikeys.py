@@ -13,12 +13,12 @@ import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cycles_server.auth.lookup import look_up
 from cycles_server.auth.principal import Principal
-from cycles_server.auth.records import KeyRecord, read_key, read_tenant
+from cycles_server.auth.records import UNREADABLE, KeyRecord, read_key, read_tenant
 from cycles_server.refusal import Refusal, unauthorized
 from cycles_server.store.clock import epoch_ms
 from cycles_server.store.errors import StoreCorrupt
@@ -43,18 +43,27 @@ class _Queue:
 
 
 class ApiKeys:
-    """Authenticates the secrets of ``X-Cycles-API-Key``."""
+    """Authenticates the secrets of ``X-Cycles-API-Key``.
+
+    Args:
+        strict: as the governance contract has it: a key ends with its ``expires_at``, and a record
+            that cannot be read is the server's failure (``StoreCorrupt``), not the caller's.
+
+    Attributes:
+        threads: where secrets are hashed. A hash takes a quarter of a second: beside the event
+            loop, on fewer threads than there are processors, and with less claim to them than the
+            loop has.
+    """
 
     header = b"x-cycles-api-key"
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, strict: bool = False) -> None:
         self._store = store
+        self._strict = strict
         self._remembered: OrderedDict[str, Principal] = OrderedDict()
         self._verifying: dict[tuple[str, bytes], asyncio.Future[bool]] = {}
         self._queues: dict[str, _Queue] = {}
-        # A hash takes a quarter of a second: beside the event loop, on fewer threads than
-        # there are processors, and with less claim to them than the loop has.
-        self._threads = ThreadPoolExecutor(
+        self.threads = ThreadPoolExecutor(
             max_workers=max(1, (os.cpu_count() or 2) // 2),
             thread_name_prefix="bcrypt",
             initializer=_be_nice,
@@ -92,14 +101,15 @@ class ApiKeys:
         try:
             found = await look_up(self._store, secret)
         except StoreCorrupt as error:
+            if self._strict:
+                raise
             logger.error("a secret leads to no record: %s", error)
             found = None
         if found is None:
             _refuse("no such key")
             return None
-        key = read_key(found.record)
+        key = self._readable(found.record, found.key_id)
         if key is None:
-            _refuse("no readable record", found.key_id)
             return None
         return await self._read(secret, found.key_id, found.tenant or key.tenant, None)
 
@@ -110,9 +120,11 @@ class ApiKeys:
         record, tenant_record, clock = await self._ask(
             ("GET", names.api_key(key_id)), ("GET", names.record), ("TIME",)
         )
-        key = read_key(record)
-        if key is None or key.tenant != tenant:
-            _refuse("no readable record", key_id)
+        key = self._readable(record, key_id)
+        if key is None:
+            return None
+        if key.tenant != tenant:
+            _refuse("another tenant's", key_id)
             return None
         if not key.in_force(epoch_ms(clock)):
             _refuse("expired" if key.active else "revoked", key_id)
@@ -122,19 +134,37 @@ class ApiKeys:
         # A record that changed in other fields (a new permission) needs no second bcrypt.
         before = read_key(known.key_record) if known else None
         unchanged = before is not None and before.key_hash == key.key_hash
-        if not unchanged and not await self._verify(secret, key):
+        if not unchanged and not await self.verify(secret, key):
             _refuse("wrong secret", key_id)
             return None
+        policy = read_tenant(tenant_record)
+        if self._strict and policy.guard == UNREADABLE:
+            raise StoreCorrupt(f"{names.record} cannot be read")
         return Principal(
             tenant=key.tenant,
             key_id=key_id,
             permissions=key.permissions,
             scope_filter=key.scope_filter,
-            policy=read_tenant(tenant_record),
+            policy=policy,
             key_record=record,
             tenant_record=tenant_record,
             expires_at="" if key.expires_at_ms is None else str(key.expires_at_ms),
         )
+
+    def _readable(self, record: bytes, key_id: str) -> KeyRecord | None:
+        """The key in a record; None, and said so in the log, if it opens nothing.
+
+        Raises:
+            StoreCorrupt: there is a record, it cannot be understood, and this is strict.
+        """
+        key = read_key(record)
+        if key is None:
+            if self._strict and record:
+                raise StoreCorrupt(f"the record of API key {key_id} cannot be read")
+            _refuse("no readable record", key_id)
+        elif self._strict and key.expires_at_ms is not None:
+            key = replace(key, expires_at_ms=key.expires_at_ms - 1)  # its last good moment
+        return key
 
     async def _ask(self, *commands: tuple[str, ...]) -> list[Any]:
         """What the store answers to each, in one round trip; empty for a record that is not there.
@@ -153,7 +183,7 @@ class ApiKeys:
                 raise reply
         return [reply or b"" for reply in replies]
 
-    async def _verify(self, secret: str, key: KeyRecord) -> bool:
+    async def verify(self, secret: str, key: KeyRecord) -> bool:
         """bcrypt, once for all requests that bring the same secret at the same time.
 
         Raises:
@@ -182,14 +212,14 @@ class ApiKeys:
         try:
             async with queue.turn:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._threads, key.matches, secret)
+                return await loop.run_in_executor(self.threads, key.matches, secret)
         finally:
             queue.length -= 1
             if not queue.length:
                 del self._queues[key.key_id]
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _be_nice() -> None:

@@ -150,6 +150,8 @@ def _text(value: Any) -> str:
 
 
 def _texts(value: Any) -> list[str]:
+    if value == {}:
+        return []  # so some servers have stored an empty array
     if not isinstance(value, list):
         raise TypeError("not an array")
     return [_text(item) for item in value]

@@ -6,7 +6,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from cycles_server.governance.api_keys import create_api_key, in_force
+from cycles_server.cli.provision import provide_key
+from cycles_server.governance.api_keys import in_force
 from cycles_server.store.store import Store
 
 
@@ -16,12 +17,13 @@ async def kept_key(store: Store, tenant_id: str, path: Path) -> tuple[str, bool]
 
     Raises:
         OSError: the file cannot be read or written.
+        Refusal: the tenant may have no new key.
         StoreError: the store failed.
     """
     kept = await asyncio.to_thread(_read, path)
     if kept and await in_force(store, tenant_id, kept):
         return kept, False
-    secret = await create_api_key(store, tenant_id)
+    secret = await provide_key(store, tenant_id)
     await asyncio.to_thread(_write, path, secret)
     return secret, True
 

@@ -5,8 +5,11 @@ Amounts are int64 in the budget's unit; ``USD_MICROCENTS`` are 10^-8 dollars.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from cycles_server.governance.api_keys import create_api_key
 from cycles_server.governance.budgets import create_budget, find_budget, own_scope
 from cycles_server.governance.call import Call
 from cycles_server.governance.funding import fund_budget
@@ -93,6 +96,25 @@ async def provide_budget(
     return BudgetEntry(
         scope, unit, stands["allocated"]["amount"], stands["remaining"]["amount"], created=False
     )
+
+
+async def provide_key(
+    store: Store, tenant_id: str, permissions: Sequence[str] | None = None
+) -> str:
+    """Make an API key and return its secret.
+
+    Args:
+        permissions: by default the ten of the governance contract; none of them: ``[]``.
+
+    Raises:
+        Refusal: the tenant is not ACTIVE, or not there.
+        StoreError: the store failed; a key that nobody knows may be left behind.
+    """
+    body: dict[str, Any] = {"tenant_id": tenant_id, "name": "provisioned"}
+    if permissions is not None:
+        body["permissions"] = permissions
+    secret: str = (await create_api_key(store, Call(), body))["key_secret"]
+    return secret
 
 
 def check_budget(tenant_id: str, scope: str, unit: str, allocated: int) -> None:

@@ -16,10 +16,11 @@ from cycles_server.cli.provision import (
     BudgetEntry,
     check_budget,
     provide_budget,
+    provide_key,
     provide_tenant,
 )
 from cycles_server.cli.stores import data_dir_option, on_store
-from cycles_server.governance.api_keys import create_api_key, has_api_key
+from cycles_server.governance.api_keys import has_api_key
 from cycles_server.refusal import Refusal
 from cycles_server.store.store import Store
 
@@ -108,7 +109,7 @@ def seed(
         if key_file is not None:
             secret, _ = await kept_key(store, tenant, key_file)
         elif new_key or not await has_api_key(store, tenant):
-            secret = await create_api_key(store, tenant)
+            secret = await provide_key(store, tenant)
         return created, entries, secret
 
     try:

@@ -106,6 +106,8 @@ def run_server(
     log_config = configure_logging(settings)
     for name in settings.ignored():
         logger.info("%s is set and means nothing to this server", name)
+    for warning in plane.warnings(settings):
+        logger.warning("%s", warning)
     check_store(settings)
     files = _allow_many_connections()
     options = {

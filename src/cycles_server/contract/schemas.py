@@ -21,6 +21,10 @@ _MESSAGE_LENGTH = 240
 _PLACE_LENGTH = 200
 _BASE = "urn:contract"
 
+_SECRET_MEMBERS = frozenset({"key_secret"})
+"""A schema with one of these never repeats in a message what it was given."""
+_MASK = "the value"
+
 # What may stand in a schema that says no more of a value than that it is an object.
 _OF_OPEN_OBJECTS = frozenset(
     {
@@ -67,7 +71,12 @@ class SchemaCompiler:
         self._registry = jsonschema_rs.Registry([(_BASE, {"components": {"schemas": schemas}})])
 
     def compile(self, schema: Mapping[str, Any]) -> CompiledSchema:
-        validator = jsonschema_rs.Draft202012Validator(_prepared(schema), registry=self._registry)
+        members = resolve(self._document, schema).get("properties", {}).keys()
+        validator = jsonschema_rs.Draft202012Validator(
+            _prepared(schema),
+            registry=self._registry,
+            mask=None if _SECRET_MEMBERS.isdisjoint(members) else _MASK,
+        )
         return CompiledSchema(
             validator,
             list(self._integer_places(schema, (), ())),

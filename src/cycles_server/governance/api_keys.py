@@ -5,18 +5,32 @@ from __future__ import annotations
 import asyncio
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import bcrypt
-import orjson
 
 from cycles_server.auth.lookup import look_up
-from cycles_server.auth.records import DEFAULT_PERMISSIONS, instant_ms, iso_instant, read_key
-from cycles_server.governance.records import Record
+from cycles_server.auth.records import (
+    CLOSED,
+    DEFAULT_PERMISSIONS,
+    instant_ms,
+    iso_instant,
+    read_key,
+    read_tenant,
+)
+from cycles_server.governance.call import ACTIVE_OWNER, OPEN_OWNER, Call, Change, mutate
+from cycles_server.governance.records import Record, change_record, read_record
+from cycles_server.governance.refusals import refusal
+from cycles_server.governance.scripts import create_api_key as create
+from cycles_server.jsontext import write_json
+from cycles_server.paging.windows import read_moment
+from cycles_server.refusal import Refusal, invalid
 from cycles_server.store.clock import DAY_MS, now_ms
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import API_KEY_PREFIX_LENGTH
+from cycles_server.store.layout import new_key_id
 from cycles_server.store.store import Store
 
 Body = dict[str, Any]
@@ -25,7 +39,7 @@ ACTIVE, REVOKED, EXPIRED = "ACTIVE", "REVOKED", "EXPIRED"
 
 SECRET_PREFIX = "cyc_live_"  # noqa: S105
 VALID_DAYS = 90
-"""How long a key is valid."""
+"""How long a key is good that is asked for without an end."""
 
 PERMISSIONS = frozenset(
     (
@@ -52,6 +66,16 @@ _REQUIRED = ("key_id", "tenant_id", "key_prefix", "created_at")
 _BOUNDED = {"name": 256, "description": 1024, "revoked_reason": 512}
 """Texts, and how many characters of them the contract allows."""
 _OPTIONAL = ("last_used_at", "revoked_at")
+_TOLD_OF_NEW = (
+    "key_id",
+    "key_prefix",
+    "tenant_id",
+    "permissions",
+    "created_at",
+    "expires_at",
+)
+_DRAWS = 10
+"""How many secrets are drawn for one key before all their beginnings were another's."""
 _SECRET_RANDOM = 32
 _BCRYPT_COST = 12
 _ALPHABET = string.ascii_letters + string.digits
@@ -118,41 +142,233 @@ def _texts(value: Any) -> list[str]:
 
 
 async def create_api_key(
-    store: Store, tenant_id: str, permissions: Sequence[str] | None = None
-) -> str:
-    """Make an API key and return its secret, which is stored nowhere.
+    store: Store, call: Call, body: Body, *, threads: Executor | None = None
+) -> Body:
+    """Make an API key.
 
     Args:
-        permissions: by default the ten of the governance contract; none of them: ``[]``.
+        body: ApiKeyCreateRequest. Without ``permissions`` the key gets the ten of the contract,
+            with an empty list none; without ``expires_at`` it is good for VALID_DAYS.
+        threads: where its secret is hashed; by default the loop's own.
+
+    Returns:
+        ApiKeyCreateResponse, with the secret, which is stored nowhere.
 
     Raises:
+        Refusal: 400 for a member that is not allowed, and for a tenant that is not ACTIVE;
+            TENANT_CLOSED; INTERNAL_ERROR where no beginning of a secret is free.
         StoreError: the store failed; a key that nobody knows may be left behind.
     """
-    names = store.keys.tenant(tenant_id)
-    key_id = f"key_{secrets.token_hex(8)}"
+    tenant_id = body["tenant_id"]
+    if not tenant_id.strip():
+        raise invalid("tenant_id", "must not be blank")
+    _check_members(body)
     now = await now_ms(store)
-    while True:
+    settled = {
+        "name": body["name"],
+        "description": body.get("description"),
+        "permissions": permissions_of(body),
+        "scope_filter": body.get("scope_filter"),
+        "status": ACTIVE,
+        "created_at": iso_instant(now),
+        "expires_at": _expiry(body.get("expires_at"), now),
+        "metadata": body.get("metadata"),
+    }
+    for _ in range(_DRAWS):
         secret = _new_secret()
+        if await store.read("EXISTS", store.keys.api_key_lookup(secret)):
+            continue  # before it is hashed, which takes a quarter of a second
+        key_hash = await asyncio.get_running_loop().run_in_executor(threads, _hashed, secret)
         record = {
-            "key_id": key_id,
+            "key_id": new_key_id(tenant_id),
             "tenant_id": tenant_id,
             "key_prefix": secret[:API_KEY_PREFIX_LENGTH],
-            "key_hash": await asyncio.to_thread(_hashed, secret),
-            "name": "provisioned",
-            "permissions": sorted(DEFAULT_PERMISSIONS if permissions is None else permissions),
-            "scope_filter": [],
-            "status": "ACTIVE",
-            "created_at": iso_instant(now),
-            "expires_at": iso_instant(now + VALID_DAYS * DAY_MS),
+            "key_hash": key_hash,
+            **{name: value for name, value in settled.items() if value is not None},
         }
-        await store.write("SET", names.api_key(key_id), orjson.dumps(record))
-        # The lookup entry comes last: it never leads to a record that is not there.
-        lookup = store.keys.layout.lookup_value(tenant_id, key_id)
-        if await store.write("SET", store.keys.api_key_lookup(secret), lookup, "NX"):
-            await store.write("SADD", names.api_keys(), key_id)
-            return secret
-        # Another key begins in the same way.
-        await store.write("DEL", names.api_key(key_id))
+        if await _write_key(store, call, secret, record, body.get("permissions")):
+            return {"key_secret": secret, **{name: record[name] for name in _TOLD_OF_NEW}}
+    raise Refusal("INTERNAL_ERROR", "No beginning of a secret is free; try again")
+
+
+async def _write_key(
+    store: Store, call: Call, secret: str, record: Record, asked: Sequence[str] | None
+) -> bool:
+    """Write a new key; False if another begins like it, and then nothing of it is left."""
+    tenant_id, key_id = record["tenant_id"], record["key_id"]
+    names = store.keys.tenant(tenant_id)
+    name, lookup = names.api_key(key_id), store.keys.api_key_lookup(secret)
+    lookup_value = store.keys.layout.lookup_value(tenant_id, key_id)
+    apart = store.keys.tagged
+    written = create.read(
+        await mutate(
+            store,
+            call,
+            tenant_id,
+            create.NAME,
+            create.Keys(
+                key_record_made=name,
+                tenant_keys=names.api_keys(),
+                lookup=name if apart else lookup,
+            ),
+            create.Arguments(
+                key_id=key_id,
+                record=write_json(record),
+                lookup_value="" if apart else lookup_value,
+            ),
+            Change(
+                "createApiKey",
+                "api_key",
+                key_id,
+                {"name": record["name"], "permissions": asked},
+                status=201,
+            ),
+            owner=ACTIVE_OWNER,
+        )
+    )
+    if not written or not apart:
+        return written
+    # The entry that no tenant's script can write comes last: it never leads to a record that is
+    # not there.
+    if await store.write("SET", lookup, lookup_value, "NX"):
+        return True
+    await store.write("SREM", names.api_keys(), key_id)
+    await store.write("DEL", name)
+    return False
+
+
+async def update_api_key(store: Store, call: Call, key_id: str, body: Body) -> Body:
+    """Change what a key may do, or what people read of it; its secret stays.
+
+    Args:
+        body: the request, whose null members count as not sent.
+
+    Returns:
+        The ApiKey.
+
+    Raises:
+        Refusal: NOT_FOUND; 400 for a member that is not allowed; TENANT_CLOSED; KEY_REVOKED,
+            KEY_EXPIRED.
+        StoreError: the store failed, or the record cannot be read.
+    """
+    _check_members(body)
+    asked = {name: value for name, value in body.items() if value is not None}
+
+    def changed(record: Record, now: int) -> Change:
+        _refuse_revoked(record, now)
+        if key_status(record, now) == EXPIRED:
+            raise Refusal("KEY_EXPIRED", "This API key has expired; make a new one")
+        record.update(asked)
+        facts = {name: asked.get(name) for name in ("permissions", "scope_filter", "name")}
+        return Change("updateApiKey", "api_key", key_id, facts)
+
+    return await _changed(store, call, key_id, changed)
+
+
+async def revoke_api_key(store: Store, call: Call, key_id: str, reason: str = "") -> Body:
+    """Take a key out of force, for good; one that has expired, too.
+
+    Returns:
+        The ApiKey.
+
+    Raises:
+        Refusal: NOT_FOUND; TENANT_CLOSED; KEY_REVOKED for one that is revoked already.
+        StoreError: the store failed, or the record cannot be read.
+    """
+    why = reason if reason.strip() else None
+
+    def changed(record: Record, now: int) -> Change:
+        _refuse_revoked(record, now)
+        record.update(status=REVOKED, revoked_at=iso_instant(now))
+        if why is not None:
+            record["revoked_reason"] = why
+        facts = {"name": record.get("name"), "reason": why}
+        return Change("revokeApiKey", "api_key", key_id, facts)
+
+    return await _changed(store, call, key_id, changed)
+
+
+async def _changed(
+    store: Store, call: Call, key_id: str, changed: Callable[[Record, int], Change]
+) -> Body:
+    key, tenant_id = await _find(store, key_id)
+    # Before what the key's own state says; the script looks once more.
+    tenant_record = await store.read("GET", store.keys.tenant(tenant_id).record)
+    if read_tenant(tenant_record).guard == CLOSED:
+        raise refusal("TENANT_CLOSED", tenant_id)
+    body: Body = {}
+
+    def checked(record: Record, now: int) -> Change:
+        nonlocal body
+        change = changed(record, now)
+        body = key_body(record, now)  # what it stumbles over is left as it is
+        return change
+
+    absent = no_such_key()
+    await change_record(store, call, tenant_id, key, checked, absent=absent, owner=OPEN_OWNER)
+    return body
+
+
+async def _find(store: Store, key_id: str) -> tuple[str, str]:
+    """Where a key's record lies, and whose it is.
+
+    Raises:
+        Refusal: NOT_FOUND.
+        StoreError: the store failed, or the record cannot be read.
+    """
+    if ":" in key_id:
+        raise no_such_key()  # below a key's name there are others, which are no records
+    likeliest, *others = (bucket.api_key(key_id) for bucket in store.keys.buckets_of_id(key_id))
+    found = {likeliest: await store.read("GET", likeliest)}
+    if not found[likeliest]:
+        replies = await asyncio.gather(*(store.read("GET", name) for name in others))
+        found = dict(zip(others, replies, strict=True))
+    for key, stored in found.items():
+        if stored:
+            return key, _owner(key, stored)
+    raise no_such_key()
+
+
+def _owner(key: str, stored: bytes) -> str:
+    tenant_id = read_record(key, stored).get("tenant_id")
+    if not isinstance(tenant_id, str):
+        raise StoreCorrupt(f"{key} is nobody's")
+    return tenant_id
+
+
+def no_such_key() -> Refusal:
+    # What was asked for may be a secret, in the wrong place: it is not repeated.
+    return Refusal("NOT_FOUND", "There is no API key with this id")
+
+
+def _refuse_revoked(record: Record, now: int) -> None:
+    if key_status(record, now) == REVOKED:
+        raise Refusal("KEY_REVOKED", "This API key is revoked, and stays so")
+
+
+def _check_members(body: Body) -> None:
+    """What the contract says of the record and its requests do not repeat."""
+    name, description = body.get("name"), body.get("description")
+    if name is not None and not (name.strip() and len(name) <= _BOUNDED["name"]):
+        raise invalid("name", f"must be 1 to {_BOUNDED['name']} characters, not only blanks")
+    if description is not None and len(description) > _BOUNDED["description"]:
+        raise invalid("description", f"has more than {_BOUNDED['description']} characters")
+    for place, entry in enumerate(body.get("scope_filter") or ()):
+        if not entry.strip():
+            raise invalid(f"scope_filter.{place}", "must not be blank: no scope would meet it")
+
+
+def _expiry(text: str | None, now: int) -> str:
+    if text is None:
+        return iso_instant(now + VALID_DAYS * DAY_MS)
+    try:
+        ms = read_moment(text).ms
+    except ValueError:
+        message = "must be an RFC 3339 date-time like 2026-04-10T12:00:00Z"
+        raise invalid("expires_at", message) from None
+    if ms <= now:
+        raise invalid("expires_at", "must lie ahead")
+    return iso_instant(min(ms, instant_ms(NEVER)))
 
 
 async def has_api_key(store: Store, tenant_id: str) -> bool:

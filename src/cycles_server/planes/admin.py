@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from cycles_server.auth.access import Access, allow
+from cycles_server.auth.access import ANY_KEY, Access, allow
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.security import Authenticator
@@ -29,6 +29,7 @@ class Services:
     store: Store
     closings: Closings
     overview: Overview
+    api_keys: ApiKeys
 
 
 OPERATOR_ONLY = Access(frozenset())
@@ -66,6 +67,11 @@ ACCESS = {
     "getBalances": _reads("balances"),
     "listPolicies": _reads("policies"),
     "listApiKeys": OPERATOR_ONLY,
+    "createApiKey": OPERATOR_ONLY,
+    "updateApiKey": OPERATOR_ONLY,
+    "revokeApiKey": OPERATOR_ONLY,
+    "validateApiKey": OPERATOR_ONLY,
+    "introspectAuth": ANY_KEY,
 }
 
 STATUSES = {
@@ -105,11 +111,18 @@ def _services(settings: AdminSettings, store: Store, _: Metrics) -> Services:
         store=store,
         closings=Closings(store, audit_days=settings.audit_retention_authenticated_days),
         overview=Overview(store),
+        api_keys=ApiKeys(store, strict=True),
     )
 
 
-def _authenticators(settings: AdminSettings, store: Store) -> Sequence[Authenticator]:
-    return [AdminKey(settings.admin_api_key), ApiKeys(store)]
+def _authenticators(settings: AdminSettings, services: Services) -> Sequence[Authenticator]:
+    return [AdminKey(settings.admin_api_key, needed=True), services.api_keys]
+
+
+def _warnings(settings: AdminSettings) -> Sequence[str]:
+    if settings.admin_api_key:
+        return ()
+    return ("ADMIN_API_KEY is not set: every call of an operator will be answered with 500",)
 
 
 def _jobs(services: Services) -> Sequence[Job]:
@@ -148,4 +161,5 @@ ADMIN = Plane(
     docs=lambda settings: ServedDocs(
         document=settings.api_docs_enabled, pages=settings.swagger_enabled
     ),
+    warnings=_warnings,
 )

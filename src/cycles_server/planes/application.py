@@ -66,7 +66,7 @@ def create_app(
         timeout_ms=settings.redis_pool_max_wait_ms,
     )
     services = plane.services(settings, store, metrics)
-    authenticators = plane.authenticators(settings, store)
+    authenticators = plane.authenticators(settings, services)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:

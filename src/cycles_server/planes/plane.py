@@ -55,11 +55,13 @@ class Plane:
         settings: the class of its settings; the default of ``SERVER_PORT`` is the plane's port.
         metrics: what it counts, by its settings.
         services: what its handlers and jobs work with.
-        authenticators: who verifies callers, in order of precedence.
+        authenticators: who verifies callers, in order of precedence, by the settings and the
+            services.
         jobs: what is done in the background.
         answer_headers: what every answer carries beside the ids.
         cors: who may call from a browser; None for nobody.
         docs: what is served to read the contract.
+        warnings: what is said once at the start of settings with which it cannot do all it is for.
     """
 
     name: str
@@ -70,8 +72,9 @@ class Plane:
     settings: type[CommonSettings]
     metrics: Callable[[Any], Metrics]
     services: Callable[[Any, Store, Any], Any]
-    authenticators: Callable[[Any, Store], Sequence[Authenticator]]
+    authenticators: Callable[[Any, Any], Sequence[Authenticator]]
     jobs: Callable[[Any], Sequence[Job]] = lambda _: ()
     answer_headers: AnswerHeaders = lambda _exchange, _reply: []
     cors: Callable[[Any], Cors | None] = lambda _: None
     docs: Callable[[Any], ServedDocs] = lambda _: ServedDocs()
+    warnings: Callable[[Any], Sequence[str]] = lambda _: ()

@@ -91,8 +91,8 @@ def _metrics(settings: RuntimeSettings) -> LedgerMetrics:
     return LedgerMetrics(tenant_label=settings.cycles_metrics_tenant_tag_enabled)
 
 
-def _authenticators(settings: RuntimeSettings, store: Store) -> Sequence[Authenticator]:
-    return [AdminKey(settings.admin_api_key), ApiKeys(store)]
+def _authenticators(settings: RuntimeSettings, services: Services) -> Sequence[Authenticator]:
+    return [AdminKey(settings.admin_api_key), ApiKeys(services.store)]
 
 
 def _jobs(services: Services) -> Sequence[Job]:

@@ -153,7 +153,7 @@ class CommonSettings(BaseSettings):
         description=(
             "The operator's key, sent as `X-Admin-API-Key`: opens on-behalf-of calls, and closes "
             "metrics and API documents to everybody else. Empty: no such calls, and those pages "
-            "are open."
+            "are open; the admin plane answers every call of an operator with 500."
         ),
     )
     cycles_spec: str = Field(

@@ -61,6 +61,9 @@ class BucketKeys:
     def budget(self, scope: str, unit: str) -> str:
         return f"{self.budget_prefix}{scope}:{unit}"
 
+    def api_key(self, key_id: str) -> str:
+        return f"{self.tag}apikey:{key_id}"
+
     def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
         """The scope and unit that a budget's key names."""
         scope, _, unit = budget_key[len(self.budget_prefix) :].rpartition(":")
@@ -118,9 +121,6 @@ class TenantKeys(BucketKeys):
         self._idem = f"{tag}idem:{tenant}:"
         # Not below `idem:`: there a client's own key that ends in ":hash" would meet it.
         self._idem_hash = f"{tag}cycles:idemhash:{tenant}:"
-
-    def api_key(self, key_id: str) -> str:
-        return f"{self.tag}apikey:{key_id}"
 
     def api_keys(self) -> str:
         return f"{self.tag}apikeys:{self.tenant}"
@@ -209,6 +209,11 @@ class Keys:
         """A webhook subscription, whoever's."""
         return f"webhook:{subscription_id}"
 
+    @property
+    def tagged(self) -> bool:
+        """Whether keys have tags: then no script may touch a tenant's keys beside nobody's."""
+        return self.layout.tags() != ("",)
+
     def buckets(self) -> Sequence[BucketKeys]:
         """One set of names for each tag; a single one in the reference layout."""
         return [BucketKeys(tag) for tag in self.layout.tags()]
@@ -271,4 +276,4 @@ class Keys:
         return key.partition(_INDEX)[2].removesuffix(_INDEX_END)
 
     def _any_tag(self) -> str:
-        return "" if self.layout.tags() == ("",) else "{*}"
+        return "{*}" if self.tagged else ""

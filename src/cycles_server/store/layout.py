@@ -33,6 +33,11 @@ def new_id(tenant: str) -> str:
     )
 
 
+def new_key_id(tenant: str) -> str:
+    """The id of an API key; its last byte, too, is the tenant's bucket."""
+    return f"key_{os.urandom(7).hex()}{bucket_of(tenant):02x}"
+
+
 class Layout(Protocol):
     """How tenants map to key tags."""
 
@@ -43,7 +48,7 @@ class Layout(Protocol):
         """Every tag there is, for walks over all tenants."""
 
     def tags_of_id(self, record_id: str) -> Sequence[str]:
-        """Where a reservation or event of unknown tenant may live, the likeliest first."""
+        """Where a reservation, event or API key of unknown tenant may live, the likeliest first."""
 
     def lookup_value(self, tenant: str, key_id: str) -> str:
         """What ``apikey:lookup:{prefix}`` holds for this key."""

@@ -8,15 +8,18 @@ from redis import Redis
 from support.stores import Functions
 
 from cycles_server.cli.keyfile import kept_key
+from cycles_server.cli.provision import provide_tenant
 
 
 def test_a_kept_key(client: Redis, do: Functions, tmp_path: Path) -> None:
     path = tmp_path / "acme.key"
+    do(provide_tenant, "acme")
     secret, new = do(kept_key, "acme", path)
     assert new
     assert path.stat().st_mode & 0o777 == 0o600
     assert do(kept_key, "acme", path) == (secret, False)
     client.flushall()  # another store: the kept key is not one of its keys
+    do(provide_tenant, "acme")
     other, new = do(kept_key, "acme", path)
     assert new
     assert path.read_text().strip() == other != secret

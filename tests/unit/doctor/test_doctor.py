@@ -13,10 +13,9 @@ import pytest
 from redis import Redis
 from support.stores import Functions
 
-from cycles_server.cli.provision import provide_budget, provide_tenant
+from cycles_server.cli.provision import provide_budget, provide_key, provide_tenant
 from cycles_server.doctor.examine import examine
 from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
-from cycles_server.governance.api_keys import create_api_key
 from cycles_server.ledger.scripts import release, reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.findings import Finding
@@ -175,7 +174,7 @@ class TestHealthy:
         assert report.counted == {"budgets": 0, "reservations": 0, "live": 0, "indexed": 0}
 
     def test_a_ledger_at_rest(self, ledger: Ledger, client: Redis, do: Functions) -> None:
-        do(create_api_key, "acme")
+        do(provide_key, "acme")
         report = do(examine)
         assert report.findings == []
         assert report.counted == {"budgets": 2, "reservations": 2, "live": 1, "indexed": 2}

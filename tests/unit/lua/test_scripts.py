@@ -13,6 +13,7 @@ from cycles_server.doctor import observe
 from cycles_server.governance.scripts import (
     close_budgets,
     close_tenant,
+    create_api_key,
     create_budget,
     create_tenant,
     fund,
@@ -44,6 +45,7 @@ MODULES = {
     "close_budgets": close_budgets,
     "close_tenant": close_tenant,
     "commit": commit,
+    "create_api_key": create_api_key,
     "create_budget": create_budget,
     "create_tenant": create_tenant,
     "debit": debit,

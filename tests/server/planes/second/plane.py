@@ -60,7 +60,7 @@ class Services:
     notes: set[str] = field(default_factory=set)
 
 
-def _authenticators(settings: NotesSettings, store: Store) -> Sequence[Authenticator]:
+def _authenticators(settings: NotesSettings, _: Services) -> Sequence[Authenticator]:
     return [NotesKey(settings.admin_api_key)]
 
 
