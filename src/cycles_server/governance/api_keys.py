@@ -41,22 +41,18 @@ SECRET_PREFIX = "cyc_live_"  # noqa: S105
 VALID_DAYS = 90
 """How long a key is good that is asked for without an end."""
 
-PERMISSIONS = frozenset(
+_READ_AND_WRITTEN = ("budgets", "policies", "webhooks")
+_PERMISSIONS = {
+    ("reservations",): ("create", "commit", "release", "extend", "list"),
+    ("balances", "events", "admin:events", "admin:audit"): ("read",),
     (
-        *(f"reservations:{deed}" for deed in ("create", "commit", "release", "extend", "list")),
-        "balances:read",
-        "events:read",
-        *(f"{kind}:{deed}" for kind in ("budgets", "policies") for deed in ("read", "write")),
-        *(f"webhooks:{deed}" for deed in ("read", "write")),
-        *(f"admin:{deed}" for deed in ("read", "write")),
-        *(
-            f"admin:{kind}:{deed}"
-            for kind in ("tenants", "budgets", "policies", "apikeys", "webhooks")
-            for deed in ("read", "write")
-        ),
-        "admin:events:read",
-        "admin:audit:read",
-    )
+        *("admin", "admin:tenants", "admin:apikeys"),
+        *_READ_AND_WRITTEN,
+        *(f"admin:{kind}" for kind in _READ_AND_WRITTEN),
+    ): ("read", "write"),
+}
+PERMISSIONS = frozenset(
+    f"{kind}:{deed}" for kinds, deeds in _PERMISSIONS.items() for kind in kinds for deed in deeds
 )
 """The contract's Permission."""
 NEVER = "9999-12-31T23:59:59.999Z"
@@ -66,14 +62,7 @@ _REQUIRED = ("key_id", "tenant_id", "key_prefix", "created_at")
 _BOUNDED = {"name": 256, "description": 1024, "revoked_reason": 512}
 """Texts, and how many characters of them the contract allows."""
 _OPTIONAL = ("last_used_at", "revoked_at")
-_TOLD_OF_NEW = (
-    "key_id",
-    "key_prefix",
-    "tenant_id",
-    "permissions",
-    "created_at",
-    "expires_at",
-)
+_TOLD_OF_NEW = (*_REQUIRED, "permissions", "expires_at")
 _DRAWS = 10
 """How many secrets are drawn for one key before all their beginnings were another's."""
 _SECRET_RANDOM = 32
@@ -93,10 +82,11 @@ def key_body(record: Record, now_ms: int) -> Body:
     for name in _REQUIRED:
         if not isinstance(record.get(name), str):
             raise StoreCorrupt(f"{name} of an API key is {record.get(name)!r}")
+    status, expires = key_status(record, now_ms), record.get("expires_at")
     body: Body = {
         **{name: record[name] for name in _REQUIRED},
-        "expires_at": record.get("expires_at") or NEVER,
-        "status": key_status(record, now_ms),
+        "expires_at": expires if isinstance(expires, str) else NEVER,
+        "status": status,
         "permissions": [item for item in permissions_of(record) if item in PERMISSIONS],
     }
     if record.get("scope_filter") is not None:
