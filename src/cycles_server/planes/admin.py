@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cycles_server.auth.access import Access, allow
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.security import Authenticator
 from cycles_server.http.problems import STATUS_OF
-from cycles_server.monitoring.metrics import Metrics
+from cycles_server.jobs.audit_retention import prune_audit
+from cycles_server.jobs.scheduler import Job
+from cycles_server.jobs.timetable import at
+from cycles_server.monitoring.metrics import GovernanceMetrics
 from cycles_server.planes.plane import Cors, Plane, ServedDocs
+from cycles_server.planes.refusals import RefusalTrail
 from cycles_server.settings.admin import AdminSettings
 from cycles_server.store.store import Store
 
@@ -22,6 +27,7 @@ class Services:
 
     settings: AdminSettings
     store: Store
+    metrics: GovernanceMetrics
 
 
 OPERATOR_ONLY = Access(frozenset())
@@ -51,10 +57,13 @@ ACCESS = {
     "freezeBudget": OPERATOR_ONLY,
     "unfreezeBudget": OPERATOR_ONLY,
     "fundBudget": _writes("budgets"),
+    "listAuditLogs": OPERATOR_ONLY,
 }
 
 STATUSES = {
     **STATUS_OF,
+    # More rows than a bulk action may have; too many requests are told by their waiting time.
+    "LIMIT_EXCEEDED": 400,
     "BUDGET_EXCEEDED": 409,
     "RESERVATION_EXPIRED": 410,
     "RESERVATION_FINALIZED": 409,
@@ -83,12 +92,31 @@ STATUSES = {
 _EXPOSED = ("X-Request-Id", "X-Cycles-Trace-Id", "X-Cycles-Cascade-Status", "Retry-After")
 
 
-def _services(settings: AdminSettings, store: Store, _: Metrics) -> Services:
-    return Services(settings=settings, store=store)
+def _services(settings: AdminSettings, store: Store, metrics: GovernanceMetrics) -> Services:
+    return Services(settings=settings, store=store, metrics=metrics)
 
 
 def _authenticators(settings: AdminSettings, store: Store) -> Sequence[Authenticator]:
     return [AdminKey(settings.admin_api_key), ApiKeys(store)]
+
+
+def _jobs(services: Services) -> Sequence[Job]:
+    settings = services.settings
+    retentions = (
+        settings.audit_retention_authenticated_days,
+        settings.audit_retention_unauthenticated_days,
+    )
+    return [
+        Job(
+            "audit-prune",
+            partial(prune_audit, services.store, retentions),
+            at(settings.audit_sweep_cron),
+        )
+    ]
+
+
+def _on_refusal(services: Services) -> RefusalTrail:
+    return RefusalTrail(services.settings, services.store, services.metrics)
 
 
 def _cors(settings: AdminSettings) -> Cors | None:
@@ -104,9 +132,11 @@ ADMIN = Plane(
     access=ACCESS,
     statuses=STATUSES,
     settings=AdminSettings,
-    metrics=lambda _: Metrics(),
+    metrics=lambda _: GovernanceMetrics(),
     services=_services,
     authenticators=_authenticators,
+    jobs=_jobs,
+    on_refusal=_on_refusal,
     cors=_cors,
     docs=lambda settings: ServedDocs(
         document=settings.api_docs_enabled, pages=settings.swagger_enabled

@@ -13,6 +13,7 @@ _TENANT_CACHE_SIZE = 10_000
 
 _RESERVATION = "reservation:res_"
 _BUDGETS = "budgets:"
+_AUDIT, _ALL = "audit:logs:", "_all"
 _INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
 
 
@@ -27,7 +28,7 @@ class BucketKeys:
         self.quarantine = f"{tag}reservation:quarantine"
         self.reservation_prefix = tag + _RESERVATION
         self.budget_prefix = f"{tag}budget:"
-        self.audit_index = f"{tag}audit:logs:_all"
+        self.audit_index = f"{tag}{_AUDIT}{_ALL}"
 
     def reservation(self, reservation_id: str) -> str:
         return self.reservation_prefix + reservation_id
@@ -47,6 +48,9 @@ class BucketKeys:
     def index_of(self, tenant: str) -> str:
         """A tenant's reservations by their creation."""
         return f"{self.tag}{_INDEX}{tenant}{_INDEX_END}"
+
+    def audit_entry(self, log_id: str) -> str:
+        return f"{self.tag}audit:log:{log_id}"
 
     # Patterns for SCAN: what there is of a kind under this tag.
 
@@ -84,7 +88,7 @@ class TenantKeys(BucketKeys):
         self.budgets = self.budgets_of(tenant)
         self.index = self.index_of(tenant)
         self.event_prefix = f"{tag}event:evt_"
-        self.audit_tenant_index = f"{tag}audit:logs:{tenant}"
+        self.audit_tenant_index = f"{tag}{_AUDIT}{tenant}"
         self._idem = f"{tag}idem:{tenant}:"
         # Not below `idem:`: there a client's own key that ends in ":hash" would meet it.
         self._idem_hash = f"{tag}cycles:idemhash:{tenant}:"
@@ -97,9 +101,6 @@ class TenantKeys(BucketKeys):
 
     def event(self, event_id: str) -> str:
         return self.event_prefix + event_id
-
-    def audit_entry(self, log_id: str) -> str:
-        return f"{self.tag}audit:log:{log_id}"
 
     def idempotency(self, operation: str, key: str) -> str:
         """``operation``: ``reserve``, ``decide``, ``event``, or ``extend`` (its key follows the
@@ -173,6 +174,10 @@ class Keys:
         return f"cycles:rate:{address}:{window}"
 
     @staticmethod
+    def auth_failures() -> str:
+        return "cycles:authfailures"
+
+    @staticmethod
     def evidence(prefix: str, evidence_id: str) -> str:
         """``prefix``: the setting EVIDENCE_STORE_KEY_PREFIX."""
         return prefix + evidence_id
@@ -192,7 +197,12 @@ class Keys:
 
     def audit_index_pattern(self) -> str:
         """A SCAN pattern for the audit indexes of every tenant, and the one of all."""
-        return f"{self._any_tag()}audit:logs:*"
+        return f"{self._any_tag()}{_AUDIT}*"
+
+    @staticmethod
+    def bucket_of_audit(index: str) -> BucketKeys:
+        """The names beside an index that :meth:`audit_index_pattern` found."""
+        return BucketKeys(index.partition(_AUDIT)[0])
 
     @staticmethod
     def index_tenant(key: str) -> str:
