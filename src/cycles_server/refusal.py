@@ -18,7 +18,8 @@ class Refusal(Exception):
         code: one of the contract's ErrorCode.
         message: for people; names the member, scope or setting concerned.
         details: what a client needs to correct itself, as the contract shapes it for the code.
-        retry_after_s: when it may be worth to ask again, in seconds; None if no time helps.
+        retry_after_s: when it may be worth to ask again, in seconds; None if no time helps. A limit
+            that time lifts is one on requests (429), whatever the code means otherwise.
         conflict: whether the request is good in itself and only the present state is against it,
             where the code alone does not say so.
     """

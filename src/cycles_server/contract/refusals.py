@@ -14,6 +14,7 @@ from cycles_server.store.errors import StoreCorrupt, StoreError, StoreFault, Sto
 logger = logging.getLogger(__name__)
 
 _CONFLICT = 409
+_TOO_MANY = 429
 
 STORE_RETRY_S = 1
 """What a client is told to wait when the store is away."""
@@ -30,7 +31,7 @@ def problem_of(
     if isinstance(error, Problem):
         return error
     if isinstance(error, Refusal):
-        status = _CONFLICT if error.conflict else statuses[error.code]
+        status = _status(error, statuses)
         return Problem(
             error.code,
             error.message,
@@ -42,6 +43,14 @@ def problem_of(
     logger.error("%s: %s", what, error, extra=exchange.ids)
     refusal = Refusal("INTERNAL_ERROR", message, retry_after_s=retry_after_s)
     return problem_of(refusal, exchange, statuses)
+
+
+def _status(refusal: Refusal, statuses: Mapping[str, int]) -> int:
+    if refusal.conflict:
+        return _CONFLICT
+    if refusal.code == "LIMIT_EXCEEDED" and refusal.retry_after_s is not None:
+        return _TOO_MANY
+    return statuses[refusal.code]
 
 
 def _store_failure(error: StoreError) -> tuple[str, str, int | None]:

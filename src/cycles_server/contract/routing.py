@@ -95,5 +95,7 @@ class ContractRouter(SpecMiddleware):  # type: ignore[misc]
             else:
                 raise no_such_path()
         exchange.route = path.template
-        scope["extensions"][ROUTING_CONTEXT] = path.routing(exchange.method)
+        routed = path.routing(exchange.method)
+        exchange.operation_id = routed["operation_id"]
+        scope["extensions"][ROUTING_CONTEXT] = routed
         await self.app(scope, receive, send)

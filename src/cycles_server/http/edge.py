@@ -21,8 +21,12 @@ logger = logging.getLogger(__name__)
 AnswerHeaders = Callable[[Exchange, Reply], list[tuple[bytes, bytes]]]
 """What a plane adds to the headers of an answer."""
 
+OnRefusal = Callable[[Exchange, Reply], Awaitable[Reply]]
+"""Told of an error before it is sent; gives back what is sent. It raises nothing."""
+
 _JSON = (b"content-type", b"application/json")
 _BODILESS = (204, 304)
+_FIRST_ERROR = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Edge:
         mounts: the first one whose prefix fits answers.
         answer_headers: what every answer carries beside the ids.
         on_answer: told of each with its method, route, status, and the seconds that it took.
+        on_refusal: asked before an error of the contract's operations, or of a path or method that
+            is none of theirs, is sent; not before one of the pages.
     """
 
     def __init__(
@@ -57,10 +63,12 @@ class Edge:
         *,
         answer_headers: AnswerHeaders,
         on_answer: Callable[[str, str, int, float], None],
+        on_refusal: OnRefusal | None = None,
     ) -> None:
         self._answer_headers = answer_headers
         self._app = app
         self._on_answer = on_answer
+        self._on_refusal = on_refusal
         self._mounts = tuple(mounts)
         self._prefixes = tuple(mount.prefix for mount in mounts)
 
@@ -87,6 +95,13 @@ class Edge:
         except TypeError:  # a number that no answer of the contract can hold
             self._log_failure(exchange)
             reply = exchange.error_reply(_failure())
+            body = _written(reply)
+        if (
+            self._on_refusal is not None
+            and reply.status >= _FIRST_ERROR
+            and not exchange.path.startswith(self._prefixes)
+        ):
+            reply = await self._on_refusal(exchange, reply)
             body = _written(reply)
         await self._send(exchange, reply, body, send)
         elapsed = time.perf_counter() - exchange.started

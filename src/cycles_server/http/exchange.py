@@ -52,7 +52,8 @@ class Reply:
 class Exchange:
     """One request: its ids, headers, validated input, caller, and in the end its reply.
 
-    ``body`` and ``query`` hold what was sent: schema defaults are not filled in.
+    ``body`` and ``query`` hold what was sent: schema defaults are not filled in. ``operation_id``
+    is empty where no operation was found.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Exchange:
         "confirmation",
         "headers",
         "method",
+        "operation_id",
         "path",
         "path_params",
         "principal",
@@ -95,6 +97,7 @@ class Exchange:
         self.request_id = fresh_id()
         self.trace_id = trace_of(self.header(b"traceparent"), self.header(b"x-cycles-trace-id"))
         self.route = "UNKNOWN"
+        self.operation_id = ""
         self.path_params: dict[str, str] = {}
         self.query: dict[str, Any] = {}
         self.body: Any = None

@@ -120,6 +120,22 @@ class Metrics:
         self._violations[operation_id, str(status)].inc()
 
 
+class GovernanceMetrics(Metrics):
+    """What the admin plane counts besides."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        super().__init__(registry)
+        self._audit_lost = self._counter(
+            "cycles_audit_entries_lost_total",
+            "Audit entries of refused calls that the store did not take.",
+            (),
+        )
+
+    def audit_lost(self) -> None:
+        """An entry that could not be written."""
+        self._audit_lost[()].inc()
+
+
 class LedgerMetrics(Metrics):
     """What the runtime plane counts besides.
 

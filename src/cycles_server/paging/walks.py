@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
-from typing import Protocol
+from operator import itemgetter
+from typing import Generic, Protocol, TypeVar
 
 from cycles_server.paging.cursors import Place
 from cycles_server.store.store import Store
+
+Key = TypeVar("Key")
 
 Position = tuple[int, str]
 """A place in an index by time: epoch ms, and the id."""
@@ -212,3 +215,57 @@ class SetWalk:
             pieces.append(piece)
             await asyncio.sleep(0)
         return merge(*pieces)
+
+
+class MergedWalk(Generic[Key]):
+    """Several walks as one, in the order that all of them have.
+
+    Args:
+        walks: by what tells them apart.
+        descending: their order.
+
+    Attributes:
+        sources: which walk each place of the last step comes from.
+    """
+
+    def __init__(self, walks: Mapping[Key, Walk], *, descending: bool) -> None:
+        self.sources: dict[Place, Key] = {}
+        self._walks = dict(walks)
+        self._ahead: dict[Key, deque[Place]] = {key: deque() for key in walks}
+        self._descending = descending
+
+    async def step(self, count: int) -> list[Place]:
+        """At least one and at most ``count`` further places; none at the end.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        piece = max(count // max(len(self._walks), 1), min(count, _SPARE))
+        await asyncio.gather(*(self._fetch(key, piece) for key in list(self._walks)))
+        lasts = [places[-1] for places in self._ahead.values() if places]
+        if not lasts:
+            return []
+        # Behind the last place that is known of a walk come some that are not known yet.
+        until = max(lasts) if self._descending else min(lasts)
+        ready = sorted(
+            (
+                (place, key)
+                for key, places in self._ahead.items()
+                for place in places
+                if (place >= until if self._descending else place <= until)
+            ),
+            key=itemgetter(0),
+            reverse=self._descending,
+        )[:count]
+        self.sources = dict(ready)
+        for _, key in ready:
+            self._ahead[key].popleft()
+        return [place for place, _ in ready]
+
+    async def _fetch(self, key: Key, piece: int) -> None:
+        if self._ahead[key]:
+            return
+        places = await self._walks[key].step(piece)
+        self._ahead[key].extend(places)
+        if not places:
+            del self._walks[key]

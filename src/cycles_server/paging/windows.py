@@ -63,8 +63,8 @@ def read_window(query: Mapping[str, Any], lower_name: str, upper_name: str) -> W
         Refusal: 400 for a bound that is no date-time, or a lower one after the upper one
             (contract: listReservations, time windows).
     """
-    lower = _read_bound(query, lower_name)
-    upper = _read_bound(query, upper_name)
+    lower = read_bound(query, lower_name)
+    upper = read_bound(query, upper_name)
     if lower is not None and upper is not None and lower > upper:
         raise invalid(lower_name, f"must not be later than {upper_name}")
     return Window(
@@ -73,7 +73,12 @@ def read_window(query: Mapping[str, Any], lower_name: str, upper_name: str) -> W
     )
 
 
-def _read_bound(query: Mapping[str, Any], name: str) -> Moment | None:
+def read_bound(query: Mapping[str, Any], name: str) -> Moment | None:
+    """One end of a window; None for none or a blank one.
+
+    Raises:
+        Refusal: 400 for what is no date-time.
+    """
     text = query.get(name, "").strip()
     if not text:
         return None

@@ -13,10 +13,12 @@ from cycles_server.contract.security import Authenticator
 from cycles_server.governance.closings import Closings
 from cycles_server.governance.overview import Overview
 from cycles_server.http.problems import STATUS_OF
+from cycles_server.jobs.audit_retention import prune_audit
 from cycles_server.jobs.scheduler import Job
-from cycles_server.jobs.timetable import every
-from cycles_server.monitoring.metrics import Metrics
+from cycles_server.jobs.timetable import at, every
+from cycles_server.monitoring.metrics import GovernanceMetrics
 from cycles_server.planes.plane import Cors, Plane, ServedDocs
+from cycles_server.planes.refusals import RefusalTrail
 from cycles_server.settings.admin import AdminSettings
 from cycles_server.store.store import Store
 
@@ -30,6 +32,7 @@ class Services:
     closings: Closings
     overview: Overview
     api_keys: ApiKeys
+    metrics: GovernanceMetrics
 
 
 OPERATOR_ONLY = Access(frozenset())
@@ -72,10 +75,13 @@ ACCESS = {
     "revokeApiKey": OPERATOR_ONLY,
     "validateApiKey": OPERATOR_ONLY,
     "introspectAuth": ANY_KEY,
+    "listAuditLogs": OPERATOR_ONLY,
 }
 
 STATUSES = {
     **STATUS_OF,
+    # More rows than a bulk action may have; too many requests are told by their waiting time.
+    "LIMIT_EXCEEDED": 400,
     "BUDGET_EXCEEDED": 409,
     "RESERVATION_EXPIRED": 410,
     "RESERVATION_FINALIZED": 409,
@@ -99,16 +105,16 @@ STATUSES = {
     "EVENT_NOT_FOUND": 404,
     "REPLAY_IN_PROGRESS": 409,
     "COUNT_MISMATCH": 409,
-    "LIMIT_EXCEEDED": 400,
 }
 
 _EXPOSED = ("X-Request-Id", "X-Cycles-Trace-Id", "X-Cycles-Cascade-Status", "Retry-After")
 
 
-def _services(settings: AdminSettings, store: Store, _: Metrics) -> Services:
+def _services(settings: AdminSettings, store: Store, metrics: GovernanceMetrics) -> Services:
     return Services(
         settings=settings,
         store=store,
+        metrics=metrics,
         closings=Closings(store, audit_days=settings.audit_retention_authenticated_days),
         overview=Overview(store),
         api_keys=ApiKeys(store, strict=True),
@@ -127,17 +133,28 @@ def _warnings(settings: AdminSettings) -> Sequence[str]:
 
 def _jobs(services: Services) -> Sequence[Job]:
     settings = services.settings
-    if not settings.tenant_close_reconciler_enabled:
-        return []
+    retentions = (
+        settings.audit_retention_authenticated_days,
+        settings.audit_retention_unauthenticated_days,
+    )
+    most = settings.tenant_close_reconciler_max_tenants_per_run
+    closing = every(settings.tenant_close_reconciler_interval_ms)
     return [
         Job(
+            "audit-prune",
+            partial(prune_audit, services.store, retentions),
+            at(settings.audit_sweep_cron),
+        ),
+        Job(
             "tenant-close",
-            partial(
-                services.closings.reconcile, settings.tenant_close_reconciler_max_tenants_per_run
-            ),
-            every(settings.tenant_close_reconciler_interval_ms),
-        )
+            partial(services.closings.reconcile, most),
+            closing if settings.tenant_close_reconciler_enabled else None,
+        ),
     ]
+
+
+def _on_refusal(services: Services) -> RefusalTrail:
+    return RefusalTrail(services.settings, services.store, services.metrics)
 
 
 def _cors(settings: AdminSettings) -> Cors | None:
@@ -153,10 +170,11 @@ ADMIN = Plane(
     access=ACCESS,
     statuses=STATUSES,
     settings=AdminSettings,
-    metrics=lambda _: Metrics(),
+    metrics=lambda _: GovernanceMetrics(),
     services=_services,
     authenticators=_authenticators,
     jobs=_jobs,
+    on_refusal=_on_refusal,
     cors=_cors,
     docs=lambda settings: ServedDocs(
         document=settings.api_docs_enabled, pages=settings.swagger_enabled

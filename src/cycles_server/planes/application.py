@@ -105,6 +105,7 @@ def create_app(
         _pages(plane, contract, settings, metrics, metrics_directory),
         answer_headers=plane.answer_headers,
         on_answer=metrics.request,
+        on_refusal=plane.on_refusal(services),
     )
     cors = plane.cors(settings)
     if cors is not None:

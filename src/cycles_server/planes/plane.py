@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from cycles_server.auth.access import Access
 from cycles_server.contract.security import Authenticator
-from cycles_server.http.edge import AnswerHeaders
+from cycles_server.http.edge import AnswerHeaders, OnRefusal
 from cycles_server.jobs.scheduler import Job
 from cycles_server.monitoring.metrics import Metrics
 from cycles_server.settings.common import CommonSettings
@@ -59,6 +59,7 @@ class Plane:
             services.
         jobs: what is done in the background.
         answer_headers: what every answer carries beside the ids.
+        on_refusal: what is asked before an error is sent; None for nothing.
         cors: who may call from a browser; None for nobody.
         docs: what is served to read the contract.
         warnings: what is said once at the start of settings with which it cannot do all it is for.
@@ -75,6 +76,7 @@ class Plane:
     authenticators: Callable[[Any, Any], Sequence[Authenticator]]
     jobs: Callable[[Any], Sequence[Job]] = lambda _: ()
     answer_headers: AnswerHeaders = lambda _exchange, _reply: []
+    on_refusal: Callable[[Any], OnRefusal | None] = lambda _: None
     cors: Callable[[Any], Cors | None] = lambda _: None
     docs: Callable[[Any], ServedDocs] = lambda _: ServedDocs()
     warnings: Callable[[Any], Sequence[str]] = lambda _: ()

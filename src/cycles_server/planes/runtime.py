@@ -118,7 +118,7 @@ def _jobs(services: Services) -> Sequence[Job]:
         ),
         Job(
             "audit-prune",
-            partial(prune_audit, store, settings.audit_retention_days),
+            partial(prune_audit, store, [settings.audit_retention_days]),
             at(settings.audit_sweep_cron),
         ),
     ]

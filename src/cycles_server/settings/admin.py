@@ -48,3 +48,29 @@ class AdminSettings(CommonSettings):
     tenant_close_reconciler_max_tenants_per_run: Annotated[int, whole(1, INT32)] = Field(
         default=100, description="Tenants whose close is finished in one run."
     )
+    audit_retention_unauthenticated_days: DaysOrForEver = Field(
+        default=30,
+        description=(
+            "Days that the entry of a call is kept that nobody was authenticated for; 0: for ever."
+        ),
+    )
+    audit_sample_unauthenticated: Annotated[int, whole(1, INT32)] = Field(
+        default=1,
+        description="Of so many of those calls one, drawn at random, leaves an entry; 1: each.",
+    )
+    auth_failure_rate_limit_enabled: Switch = Field(
+        default=False,
+        description=(
+            "Whether failed authentications of one client address (the peer of the socket) are "
+            "limited: those above the limit are answered 429 and leave no audit entry. A call with "
+            "a good key is never limited."
+        ),
+    )
+    auth_failure_rate_limit_max_per_minute: Annotated[int, whole(1, INT32)] = Field(
+        default=300,
+        description="Failed authentications a minute of one address, counted over all workers.",
+    )
+    auth_failure_rate_limit_max_tracked_sources: Annotated[int, whole(1, 1_000_000)] = Field(
+        default=10_000,
+        description="Addresses that are counted by themselves in a minute; the others together.",
+    )

@@ -14,6 +14,7 @@ _TENANT_CACHE_SIZE = 10_000
 
 _RESERVATION = "reservation:res_"
 _BUDGETS = "budgets:"
+_AUDIT, _ALL = "audit:logs:", "_all"
 _INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
 _TWIN = "cycles:sorted:"
 
@@ -47,7 +48,7 @@ class BucketKeys:
         self.quarantine = f"{tag}reservation:quarantine"
         self.reservation_prefix = tag + _RESERVATION
         self.budget_prefix = f"{tag}budget:"
-        self.audit_index = f"{tag}audit:logs:_all"
+        self.audit_index = f"{tag}{_AUDIT}{_ALL}"
         self.audit_prefix = f"{tag}audit:log:"
         self.events_index = f"{tag}events:_all"
         self.closings = f"{tag}cycles:closings"
@@ -80,6 +81,9 @@ class BucketKeys:
     def event_record(self, event_id: str) -> str:
         """An event for subscribers; ``event_id`` with its ``evt_``."""
         return f"{self.tag}event:{event_id}"
+
+    def audit_entry(self, log_id: str) -> str:
+        return self.audit_prefix + log_id
 
     # Patterns for SCAN: what there is of a kind under this tag.
 
@@ -117,7 +121,7 @@ class TenantKeys(BucketKeys):
         self.budgets = self.budgets_of(tenant)
         self.index = self.index_of(tenant)
         self.event_prefix = f"{tag}event:evt_"
-        self.audit_tenant_index = f"{tag}audit:logs:{tenant}"
+        self.audit_tenant_index = f"{tag}{_AUDIT}{tenant}"
         self._idem = f"{tag}idem:{tenant}:"
         # Not below `idem:`: there a client's own key that ends in ":hash" would meet it.
         self._idem_hash = f"{tag}cycles:idemhash:{tenant}:"
@@ -141,9 +145,6 @@ class TenantKeys(BucketKeys):
 
     def event(self, event_id: str) -> str:
         return self.event_prefix + event_id
-
-    def audit_entry(self, log_id: str) -> str:
-        return self.audit_prefix + log_id
 
     def idempotency(self, operation: str, key: str) -> str:
         """``operation``: ``reserve``, ``decide``, ``event``, or ``extend`` (its key follows the
@@ -238,6 +239,10 @@ class Keys:
         return f"cycles:rate:{address}:{window}"
 
     @staticmethod
+    def auth_failures() -> str:
+        return "cycles:authfailures"
+
+    @staticmethod
     def evidence(prefix: str, evidence_id: str) -> str:
         """``prefix``: the setting EVIDENCE_STORE_KEY_PREFIX."""
         return prefix + evidence_id
@@ -268,7 +273,12 @@ class Keys:
 
     def audit_index_pattern(self) -> str:
         """A SCAN pattern for the audit indexes of every tenant, and the one of all."""
-        return f"{self._any_tag()}audit:logs:*"
+        return f"{self._any_tag()}{_AUDIT}*"
+
+    @staticmethod
+    def bucket_of_audit(index: str) -> BucketKeys:
+        """The names beside an index that :meth:`audit_index_pattern` found."""
+        return BucketKeys(index.partition(_AUDIT)[0])
 
     @staticmethod
     def index_tenant(key: str) -> str:

@@ -11,7 +11,7 @@ from support.redis import RedisServer
 from support.stores import on_store
 
 from cycles_server.paging.cursors import Place
-from cycles_server.paging.walks import IndexWalk, SetWalk, Walk
+from cycles_server.paging.walks import IndexWalk, MergedWalk, SetWalk, Walk
 from cycles_server.store.store import Store
 
 INDEX, MEMBERS = "reservation:idx:acme:created_at_ms", "budgets:acme"
@@ -121,3 +121,40 @@ def test_a_set_in_order(empty_store: RedisServer, client: Redis, number: int) ->
 def test_nothing_to_walk(empty_store: RedisServer) -> None:
     assert walked(empty_store, index_walk(newest_first=True), 5) == []
     assert walked(empty_store, set_walk(admits=lambda _: True), 5) == []
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 5, 100])
+@pytest.mark.parametrize("parts", [1, 2, 7, 300])
+def test_several_walks_are_one(
+    empty_store: RedisServer, client: Redis, newest_first: bool, count: int, parts: int
+) -> None:
+    """Rows of one millisecond, and walks that are empty or end early, make no difference."""
+    rows = [(number // 3, f"id-{number:03}") for number in range(90)]
+    for number, (time, row_id) in enumerate(rows):
+        # The second half is all in the first of them.
+        part = number * number % parts if number < 45 else 0
+        client.zadd(f"{INDEX}:{part}", {row_id: time})
+    merged: list[MergedWalk[int]] = []
+
+    def made(store: Store) -> Walk:
+        walks = {
+            part: IndexWalk(store, f"{INDEX}:{part}", newest_first=newest_first)
+            for part in range(parts)
+        }
+        merged.append(MergedWalk(walks, descending=newest_first))
+        return merged[0]
+
+    sources: dict[Place, int] = {}
+    steps = walked(empty_store, made, count, lambda: sources.update(merged[0].sources))
+    assert flat(steps) == sorted(rows, reverse=newest_first)
+    assert max(map(len, steps)) <= count
+    for (_, row_id), part in sources.items():
+        assert client.zscore(f"{INDEX}:{part}", row_id) is not None
+    assert len(sources) == len(rows)
+    client.delete(*client.keys(f"{INDEX}:*"))
+
+
+def test_no_walks_at_all(empty_store: RedisServer) -> None:
+    nothing: dict[int, Walk] = {}
+    assert walked(empty_store, lambda _: MergedWalk(nothing, descending=True), 5) == []
