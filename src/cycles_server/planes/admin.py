@@ -15,6 +15,7 @@ from cycles_server.governance.overview import Overview
 from cycles_server.http.problems import STATUS_OF
 from cycles_server.jobs.scheduler import Job
 from cycles_server.jobs.timetable import every
+from cycles_server.jobs.twin_upkeep import tend_twins
 from cycles_server.monitoring.metrics import Metrics
 from cycles_server.planes.plane import Cors, Plane, ServedDocs
 from cycles_server.settings.admin import AdminSettings
@@ -127,16 +128,22 @@ def _warnings(settings: AdminSettings) -> Sequence[str]:
 
 def _jobs(services: Services) -> Sequence[Job]:
     settings = services.settings
+    check = Job(
+        "list-order-check",
+        partial(tend_twins, services.store),
+        every(settings.cycles_list_order_check_interval_ms),
+    )
     if not settings.tenant_close_reconciler_enabled:
-        return []
+        return [check]
     return [
+        check,
         Job(
             "tenant-close",
             partial(
                 services.closings.reconcile, settings.tenant_close_reconciler_max_tenants_per_run
             ),
             every(settings.tenant_close_reconciler_interval_ms),
-        )
+        ),
     ]
 
 

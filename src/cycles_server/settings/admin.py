@@ -48,3 +48,10 @@ class AdminSettings(CommonSettings):
     tenant_close_reconciler_max_tenants_per_run: Annotated[int, whole(1, INT32)] = Field(
         default=100, description="Tenants whose close is finished in one run."
     )
+    cycles_list_order_check_interval_ms: Milliseconds = Field(
+        default=3_600_000,
+        description=(
+            "Milliseconds between two checks of the order that is kept of large lists (tenants; a "
+            "tenant's budgets, keys, policies) against what they list; the first runs at start."
+        ),
+    )
