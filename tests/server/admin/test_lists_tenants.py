@@ -42,9 +42,7 @@ def test_a_limit_that_is_none(family: Family, limit: str) -> None:
 
 
 def test_by_status(family: Family) -> None:
-    by = {
-        status: family.child(status=status).name for status in ("ACTIVE", "SUSPENDED", "CLOSED")
-    }
+    by = {status: family.child(status=status).name for status in ("ACTIVE", "SUSPENDED", "CLOSED")}
     for status, name in by.items():
         assert family.ids(status=status) == [name]
     assert family.ids(status="") == family.ids(status="  ") == sorted(by.values())
