@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks.admin_pages import measure_admin_pages
 from benchmarks.against import Checkout, measure_against
 from benchmarks.crowd import measure_crowd
 from benchmarks.footprint import measure_footprint
@@ -117,6 +118,14 @@ def pages(rounds: int, seconds: float, json_file: Path | None, as_markdown: bool
 
 @main.command()
 @_options
+@_seconds
+def admin_pages(rounds: int, seconds: float, json_file: Path | None, as_markdown: bool) -> None:
+    """Lists of the admin plane with 1,000 and 100,000 tenants, budgets, keys and policies."""
+    _measure([_admin_pages(rounds, seconds)], json_file, as_markdown)
+
+
+@main.command()
+@_options
 def sweep(rounds: int, json_file: Path | None, as_markdown: bool) -> None:
     """50,000 lapsed holds coming back, and reserves meanwhile."""
     _measure([_sweep(rounds)], json_file, as_markdown)
@@ -155,7 +164,12 @@ def everything(
 ) -> None:
     """All of them, about half an hour."""
     parts = [_load(rounds, seconds), _redis(rounds, seconds), _pages(rounds, seconds)]
-    parts += [_sweep(rounds), _strangers(rounds, seconds), _crowd(rounds, seconds)]
+    parts += [
+        _admin_pages(rounds, seconds),
+        _sweep(rounds),
+        _strangers(rounds, seconds),
+        _crowd(rounds, seconds),
+    ]
     parts += [_footprint(rounds, requests)]
     _measure(parts, json_file, as_markdown)
 
@@ -170,6 +184,10 @@ def _redis(rounds: int, seconds: float) -> Part:
 
 def _pages(rounds: int, seconds: float) -> Part:
     return functools.partial(measure_pages, rounds=rounds, seconds=seconds)
+
+
+def _admin_pages(rounds: int, seconds: float) -> Part:
+    return functools.partial(measure_admin_pages, rounds=rounds, seconds=seconds)
 
 
 def _sweep(rounds: int) -> Part:

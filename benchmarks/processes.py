@@ -110,13 +110,15 @@ class WebProcess:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(timeout=60)
 
-    def ask(self, path: str, secret: str = "") -> None:
-        """One GET.
+    def ask(self, path: str, secret: str = "", *, operator_key: str = "") -> None:
+        """One GET, with one of the keys if there is one.
 
         Raises:
             OSError: no answer, or not a good one.
         """
         headers = {"X-Cycles-API-Key": secret} if secret else {}
+        if operator_key:
+            headers = {"X-Admin-API-Key": operator_key}
         request = urllib.request.Request(self.url + path, headers=headers)
         with urllib.request.urlopen(request, timeout=_START_S) as answer:
             answer.read()
@@ -136,17 +138,19 @@ def cycles_server(
     redis_url: str,
     log: Path,
     *,
+    plane: str = "runtime",
     python: Path = Path(sys.executable),
     root: Path = ROOT,
     **settings: str,
 ) -> WebProcess:
-    """The server as it runs in production, one worker; another checkout's by ``python`` and
-    ``root``."""
+    """One of the server's planes as it runs in production, one worker; another checkout's by
+    ``python`` and ``root``."""
     return WebProcess(
         "cycles_server",
         "/actuator/health/readiness",
         log,
         {"REDIS_URL": redis_url, "CYCLES_RESPONSE_VALIDATION": "report", **settings},
+        *(() if plane == "runtime" else (plane,)),
         python=python,
         root=root,
     )

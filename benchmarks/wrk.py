@@ -47,6 +47,7 @@ def run_wrk(
     pause_ms: int = 0,
     ids: Path | None = None,
     anew: bool = False,
+    operator_key: str = "",
 ) -> Load:
     """Run ``wrk/{script}.lua`` against a URL.
 
@@ -55,14 +56,16 @@ def run_wrk(
         pause_ms: or after this pause.
         ids: a file of reservation ids, one a line.
         anew: each request over a new connection.
+        operator_key: sent in place of the secret, if there is one.
 
     Raises:
         click.ClickException: an answer was not 2xx, or none came: the run tells nothing.
     """
     seed = str(secrets.randbits(31))
+    key = f"X-Admin-API-Key: {operator_key}" if operator_key else f"X-Cycles-API-Key: {secret}"
     command = [
         *("wrk", "-t", "1", "-c", str(clients), "-d", f"{max(1, round(seconds))}s"),
-        *("--timeout", "10s", "-H", f"X-Cycles-API-Key: {secret}"),
+        *("--timeout", "10s", "-H", key),
         *(("-H", "Connection: close") if anew else ()),
         *("-s", f"{script}.lua", url),
         *("--", tenant, seed, str(pause_ms)),

@@ -14,8 +14,14 @@ local task, cursor, at_once = unpack(ARGV)
 local changed, found = 0, nil
 if task == 'ADD' then
   found = redis.call('SSCAN', members, cursor, 'COUNT', at_once)
-  for _, member in ipairs(found[2]) do
-    changed = changed + redis.call('ZADD', twin, 0, member)
+  -- Many with one command; how many values a call may have is bounded.
+  for first = 1, #found[2], 500 do
+    local scored = {}
+    for place = first, math.min(first + 499, #found[2]) do
+      scored[#scored + 1] = 0
+      scored[#scored + 1] = found[2][place]
+    end
+    changed = changed + redis.call('ZADD', twin, unpack(scored))
   end
 else
   found = redis.call('ZSCAN', twin, cursor, 'COUNT', at_once)

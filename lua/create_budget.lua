@@ -1,7 +1,8 @@
 #!lua
 -- create_budget: write a budget that does not exist yet; one that does is left as it is.
 --
--- KEYS  the head (see lib/mutation), budget_record, tenant_budgets (the tenant's set of budget keys)
+-- KEYS  the head (see lib/mutation), budget_record, tenant_budgets (the tenant's set of budget keys),
+--         tenant_budgets_twin
 -- ARGV  the head; ledger_id, scope, unit, allocated, overdraft_limit; overage_policy,
 --         rollover_policy, period_start and period_end (epoch ms), metadata (JSON): '' for none
 -- Answers
@@ -12,8 +13,9 @@
 -- @include clock
 -- @include instants
 -- @include audit
+-- @include members
 -- @include mutation
-local budget_record, tenant_budgets = unpack(KEYS, HEAD_KEYS + 1)
+local budget_record, tenant_budgets, tenant_budgets_twin = unpack(KEYS, HEAD_KEYS + 1)
 local ledger_id, scope, unit, allocated, overdraft_limit, overage_policy, rollover_policy,
   period_start, period_end, metadata = unpack(ARGV, HEAD_ARGUMENTS + 1)
 
@@ -22,12 +24,12 @@ local refused = owner_refuses() or audit_damaged()
 if refused then return refused end
 local row = redis.call('HMGET', budget_record, 'tenant_id', 'allocated', 'remaining')
 if redis.call('EXISTS', budget_record) == 1 then
-  if row[1] == tenant then redis.call('SADD', tenant_budgets, budget_record) end
+  if row[1] == tenant then join(tenant_budgets, tenant_budgets_twin, budget_record) end
   return {'EXISTS', row[1] or '', row[2] or '', row[3] or ''}
 end
 
--- First, for its type is all that could still fail.
-redis.call('SADD', tenant_budgets, budget_record)
+-- First, for their types are all that could still fail.
+join(tenant_budgets, tenant_budgets_twin, budget_record)
 local fields = {
   'ledger_id', ledger_id, 'tenant_id', tenant, 'scope', scope, 'unit', unit,
   'allocated', allocated, 'remaining', allocated, 'reserved', '0', 'spent', '0', 'debt', '0',

@@ -61,7 +61,7 @@ async def create_budget(store: Store, call: Call, tenant_id: str, body: Body) ->
             call,
             tenant_id,
             create.NAME,
-            create.Keys(budget_record=names.budget(scope, unit), tenant_budgets=names.budgets),
+            create.Keys(names.budget(scope, unit), *names.listed(names.budgets)),
             arguments,
             Change(
                 "createBudget",

@@ -92,7 +92,7 @@ async def create_tenant(store: Store, call: Call, body: Body) -> tuple[Body, boo
             call,
             tenant_id,
             create.NAME,
-            create.Keys(tenants=store.keys.tenants),
+            create.Keys(*store.keys.listed_tenants),
             create.Arguments(record=write_json(tenant_body(values))),
             Change("createTenant", "tenant", tenant_id, {"name": body["name"]}, status=201),
             owner=ANY_OWNER,

@@ -23,7 +23,7 @@ NAME = "align_twin"
 SMALL = 250
 """A set of so many members, or fewer, is read whole and needs no twin."""
 _ADD, _DROP = "ADD", "DROP"
-_AT_ONCE = 500
+_AT_ONCE = 250
 
 
 class Keys(NamedTuple):

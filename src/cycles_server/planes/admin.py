@@ -16,6 +16,7 @@ from cycles_server.http.problems import STATUS_OF
 from cycles_server.jobs.audit_retention import prune_audit
 from cycles_server.jobs.scheduler import Job
 from cycles_server.jobs.timetable import at, every
+from cycles_server.jobs.twin_upkeep import tend_twins
 from cycles_server.monitoring.metrics import GovernanceMetrics
 from cycles_server.planes.plane import Cors, Plane, ServedDocs
 from cycles_server.planes.refusals import RefusalTrail
@@ -144,6 +145,11 @@ def _jobs(services: Services) -> Sequence[Job]:
             "audit-prune",
             partial(prune_audit, services.store, retentions),
             at(settings.audit_sweep_cron),
+        ),
+        Job(
+            "list-order-check",
+            partial(tend_twins, services.store),
+            every(settings.cycles_list_order_check_interval_ms),
         ),
         Job(
             "tenant-close",

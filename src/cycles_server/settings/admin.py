@@ -74,3 +74,10 @@ class AdminSettings(CommonSettings):
         default=10_000,
         description="Addresses that are counted by themselves in a minute; the others together.",
     )
+    cycles_list_order_check_interval_ms: Milliseconds = Field(
+        default=3_600_000,
+        description=(
+            "Milliseconds between two checks of the order that is kept of large lists (tenants; a "
+            "tenant's budgets, keys, policies) against what they list; the first runs at start."
+        ),
+    )

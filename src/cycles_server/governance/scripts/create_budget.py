@@ -13,6 +13,7 @@ NAME = "create_budget"
 class Keys(NamedTuple):
     budget_record: str
     tenant_budgets: str
+    tenant_budgets_twin: str
 
 
 class Arguments(NamedTuple):

@@ -12,6 +12,7 @@ NAME = "create_tenant"
 
 class Keys(NamedTuple):
     tenants: str
+    tenants_twin: str
 
 
 class Arguments(NamedTuple):
