@@ -16,6 +16,8 @@ STAY = {
     "apikeys:[^:]+": "the keys of a tenant",
     "budget:.+:[A-Z_]+": "money, closed budgets too",
     "budgets:[^:]+": "the budgets of a tenant",
+    "policy:[^:]+": "a policy's record: nobody deletes one",
+    "policies:[^:]+": "the policies of a tenant",
     "reservation:ttl": "the live reservations by their end; what ends leaves it",
     "reservation:quarantine": "damaged records that a person has to look at",
     "reservation:idx:[^:]+:created_at_ms": "the reservations of a tenant; pruned in the background",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from cycles_server.governance.call import Call, Change, mutate
 from cycles_server.governance.scripts import replace_record
@@ -12,6 +13,7 @@ from cycles_server.jsontext import stored_members, write_json
 from cycles_server.refusal import Refusal
 from cycles_server.store.clock import epoch_ms
 from cycles_server.store.errors import StoreCorrupt, StoreUnavailable
+from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
 
 Record = dict[str, Any]
@@ -19,6 +21,14 @@ Record = dict[str, Any]
 
 _ATTEMPTS = 100
 """In each round one of those who change a record at the same time gets through."""
+
+
+class Step(NamedTuple):
+    """The script that replaces a record; it answers as ``replace_record`` does."""
+
+    script: str
+    keys: Sequence[str]
+    arguments: Sequence[Argument]
 
 
 def read_record(key: str, stored: bytes) -> Record:
@@ -38,6 +48,7 @@ async def change_record(
     *,
     absent: Refusal,
     owner: str,
+    replacing: Callable[[bytes, bytes], Step] | None = None,
 ) -> Record:
     """Change a record in place, whoever else does so at the same time.
 
@@ -48,6 +59,8 @@ async def change_record(
             done; None for nothing. May be asked several times, each time with the record as it is.
         absent: what is refused where there is no such record.
         owner: what the tenant must be (``governance/call.py``).
+        replacing: gets the record as it was read and its replacement; the step to take in place of
+            ``replace_record``, where more has to be looked at than the record.
 
     Returns:
         The record as it stands.
@@ -65,16 +78,16 @@ async def change_record(
         change = changed(record, epoch_ms(clock))
         if change is None:
             return record
-        answer = await mutate(
-            store,
-            call,
-            tenant,
-            replace_record.NAME,
-            replace_record.Keys(record=key),
-            replace_record.Arguments(expected=stored, replacement=write_json(record)),
-            change,
-            owner=owner,
-        )
+        step = (replacing or partial(_plainly, key))(stored, write_json(record))
+        answer = await mutate(store, call, tenant, *step, change, owner=owner)
         if replace_record.read(answer):
             return record
     raise StoreUnavailable(f"{key} changes faster than it can be read")
+
+
+def _plainly(key: str, expected: bytes, replacement: bytes) -> Step:
+    return Step(
+        replace_record.NAME,
+        replace_record.Keys(record=key),
+        replace_record.Arguments(expected, replacement),
+    )

@@ -51,6 +51,8 @@ ACCESS = {
     "freezeBudget": OPERATOR_ONLY,
     "unfreezeBudget": OPERATOR_ONLY,
     "fundBudget": _writes("budgets"),
+    "createPolicy": _writes("policies"),
+    "updatePolicy": _writes("policies"),
 }
 
 STATUSES = {

@@ -19,7 +19,15 @@ _INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
 class BucketKeys:
     """The key names under one tag: what a sweep over many tenants works on."""
 
-    __slots__ = ("audit_index", "budget_prefix", "quarantine", "reservation_prefix", "tag", "ttl")
+    __slots__ = (
+        "audit_index",
+        "budget_prefix",
+        "policy_prefix",
+        "quarantine",
+        "reservation_prefix",
+        "tag",
+        "ttl",
+    )
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
@@ -27,6 +35,7 @@ class BucketKeys:
         self.quarantine = f"{tag}reservation:quarantine"
         self.reservation_prefix = tag + _RESERVATION
         self.budget_prefix = f"{tag}budget:"
+        self.policy_prefix = f"{tag}policy:"
         self.audit_index = f"{tag}audit:logs:_all"
 
     def reservation(self, reservation_id: str) -> str:
@@ -34,6 +43,9 @@ class BucketKeys:
 
     def budget(self, scope: str, unit: str) -> str:
         return f"{self.budget_prefix}{scope}:{unit}"
+
+    def policy(self, policy_id: str) -> str:
+        return self.policy_prefix + policy_id
 
     def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
         """The scope and unit that a budget's key names."""
@@ -73,6 +85,7 @@ class TenantKeys(BucketKeys):
         "budgets",
         "event_prefix",
         "index",
+        "policies",
         "record",
         "tenant",
     )
@@ -82,6 +95,7 @@ class TenantKeys(BucketKeys):
         self.tenant = tenant
         self.record = f"{tag}tenant:{tenant}"
         self.budgets = self.budgets_of(tenant)
+        self.policies = f"{tag}policies:{tenant}"
         self.index = self.index_of(tenant)
         self.event_prefix = f"{tag}event:evt_"
         self.audit_tenant_index = f"{tag}audit:logs:{tenant}"

@@ -12,8 +12,10 @@ from cycles_server.auth import records
 from cycles_server.doctor import observe
 from cycles_server.governance.scripts import (
     create_budget,
+    create_policy,
     create_tenant,
     fund,
+    replace_policy,
     replace_record,
     update_budget,
 )
@@ -37,6 +39,7 @@ LUA = files("cycles_server.lua")
 MODULES = {
     "commit": commit,
     "create_budget": create_budget,
+    "create_policy": create_policy,
     "create_tenant": create_tenant,
     "debit": debit,
     "evaluate": evaluate,
@@ -48,6 +51,7 @@ MODULES = {
     "probe": probe,
     "rate_limit": ratelimit,
     "release": release,
+    "replace_policy": replace_policy,
     "replace_record": replace_record,
     "reserve": reserve,
     "update_budget": update_budget,
