@@ -11,6 +11,7 @@ _MESSAGES = {
     "BUDGET_FROZEN": "The budget is frozen: unfreeze it first",
     "BUDGET_CLOSED": "The budget is closed, and stays so",
     "BUDGET_EXCEEDED": "The budget has less left than is to be taken from it",
+    "DUPLICATE_RESOURCE": "Tenant {tenant} has a policy of this name already",
     "IDEMPOTENCY_MISMATCH": "This idempotency key was used before with a different request",
     "NO_DEBT": "The budget owes nothing",  # of a row of a bulk action, which is then skipped
 }

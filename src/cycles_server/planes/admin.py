@@ -77,6 +77,8 @@ ACCESS = {
     "validateApiKey": OPERATOR_ONLY,
     "introspectAuth": ANY_KEY,
     "listAuditLogs": OPERATOR_ONLY,
+    "createPolicy": _writes("policies"),
+    "updatePolicy": _writes("policies"),
 }
 
 STATUSES = {

@@ -36,6 +36,7 @@ class BucketKeys:
         "closed",
         "closings",
         "events_index",
+        "policy_prefix",
         "quarantine",
         "reservation_prefix",
         "tag",
@@ -55,6 +56,7 @@ class BucketKeys:
         """Tenants whose close is not through, each with the request that began it."""
         self.closed = f"{tag}cycles:closed"
         """Tenants whose close is through."""
+        self.policy_prefix = f"{tag}policy:"
 
     def reservation(self, reservation_id: str) -> str:
         return self.reservation_prefix + reservation_id
@@ -64,6 +66,9 @@ class BucketKeys:
 
     def api_key(self, key_id: str) -> str:
         return f"{self.tag}apikey:{key_id}"
+
+    def policy(self, policy_id: str) -> str:
+        return self.policy_prefix + policy_id
 
     def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
         """The scope and unit that a budget's key names."""
@@ -132,9 +137,6 @@ class TenantKeys(BucketKeys):
     def webhooks(self) -> str:
         """The ids of the tenant's webhook subscriptions."""
         return f"{self.tag}webhooks:{self.tenant}"
-
-    def policy(self, policy_id: str) -> str:
-        return f"{self.tag}policy:{policy_id}"
 
     def policies(self) -> str:
         return f"{self.tag}policies:{self.tenant}"

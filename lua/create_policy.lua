@@ -1,0 +1,29 @@
+#!lua
+-- create_policy: write a policy under a name that none of its tenant's has.
+--
+-- KEYS  the head (see lib/mutation), policy_record (the new one), policies (the tenant's set of
+--         policy ids)
+-- ARGV  the head; policy_prefix (of keys), policy_id, name, record: JSON
+-- Answers
+--   CREATED
+--   STALE            the credential must be read again
+--   ERROR, code
+-- @include clock
+-- @include instants
+-- @include audit
+-- @include mutation
+local policy_record, policies = unpack(KEYS, HEAD_KEYS + 1)
+local policy_prefix, policy_id, name, record = unpack(ARGV, HEAD_ARGUMENTS + 1)
+-- @include policy_names
+
+if credential_stale() then return {'STALE'} end
+local refused = owner_refuses() or audit_damaged()
+if refused then return refused end
+if name_taken(policies, policy_prefix, name, policy_id) then
+  return {'ERROR', 'DUPLICATE_RESOURCE'}
+end
+
+redis.call('SET', policy_record, record)
+redis.call('SADD', policies, policy_id)
+leave_trace('', '')
+return {'CREATED'}
