@@ -49,6 +49,12 @@ def run(*arguments: str, **environ: str | None) -> Result:
     )
 
 
+def command_of(name: str) -> click.Command:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    return command
+
+
 def error_line(result: Result) -> str:
     """The one line on standard error of a command that failed."""
     (line,) = result.stderr.splitlines()
@@ -68,7 +74,7 @@ class TestHelp:
         result = run(command, "--help")
         assert result.exit_code == 0
         assert result.output.startswith(f"Usage: cycles-server {command} [OPTIONS]")
-        for parameter in main.commands[command].params:
+        for parameter in command_of(command).params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, f"{command} {parameter.name}"
             else:

@@ -19,8 +19,9 @@ from cycles_server.cli.admin.client import AUDIT_LOGS, BUDGETS, AdminApi, AdminE
 from cycles_server.cli.admin.provide import create_key, provide_budget, provide_tenant
 from cycles_server.cli.admin.session import admin_key_option, ending, find_admin_key, url_option
 from cycles_server.cli.errors import fatal
-from cycles_server.cli.keyfile import ADMIN_KEY_FILE, kept_key, read_kept, write_kept
+from cycles_server.cli.keyfile import kept_key
 from cycles_server.cli.money import DOLLAR_UNIT, MICROCENTS_PER_DOLLAR, show_amount
+from cycles_server.cli.secretfile import ADMIN_KEY_FILE, read_kept, write_kept
 from cycles_server.cli.stores import data_dir_option, on_store
 from cycles_server.embedded.store import DEFAULT_DATA_DIR
 
@@ -96,11 +97,11 @@ def demo(
     check: bool,
     data_dir: Path | None,
 ) -> None:
-    """Show and prove a budget's life on running servers, by what their users would ask them.
+    """Show and prove a budget's life on running servers.
 
-    Makes a tenant, a budget of one dollar and a key (kept in the data directory) on the admin plane
-    where there are none, then reserves, commits, reads the balance, asks for too much, tops the
-    budget up by what was spent, and asks again.
+    Asks them what their users would: makes a tenant, a budget of one dollar and a key (kept in the
+    data directory) on the admin plane where there are none, then reserves, commits, reads the
+    balance, asks for too much, tops the budget up by what was spent, and asks again.
     """
     console = Console(highlight=False, soft_wrap=True)
     url = url.rstrip("/")

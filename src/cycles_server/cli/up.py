@@ -11,7 +11,7 @@ import click
 
 from cycles_server.cli.beside import PlaneBeside
 from cycles_server.cli.errors import fatal
-from cycles_server.cli.keyfile import ADMIN_KEY_FILE, kept_admin_key
+from cycles_server.cli.secretfile import ADMIN_KEY_FILE, kept_admin_key
 from cycles_server.cli.serve import bind, run_server, settings_or_exit
 from cycles_server.embedded.store import (
     DEFAULT_DATA_DIR,
@@ -63,7 +63,7 @@ def up(
     fsync: str,
     workers: int | None,
 ) -> None:
-    """Run everything on this machine: the runtime plane, the admin plane, and a store for them.
+    """Run both planes on this machine, and a store for them.
 
     The store is the configured Redis (REDIS_URL or REDIS_HOST) if there is one; else a
     redis-server or valkey-server on the path, or the one that comes with

@@ -39,7 +39,7 @@ _scope_option = click.option(
     "--scope",
     "scope_filter",
     multiple=True,
-    help="The only scopes that the key is for, e.g. tenant:acme/agent:bot. Repeatable.",
+    help="A segment that the key is limited to, e.g. agent:bot or workspace:*. Repeatable.",
 )
 
 

@@ -84,7 +84,7 @@ def _dashed(name: str) -> str:
 
 @click.group()
 def policies() -> None:
-    """Make, list and change policies: caps and limits for the scopes that a pattern matches."""
+    """Make, list and change policies: caps and limits by scope."""
 
 
 @policies.command()

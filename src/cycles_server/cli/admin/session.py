@@ -13,7 +13,7 @@ import click
 from cycles_server.cli.admin.client import AdminApi, AdminError, Refused, read_url
 from cycles_server.cli.admin.output import Columns, print_json, print_record, print_table
 from cycles_server.cli.errors import fatal
-from cycles_server.cli.keyfile import ADMIN_KEY_FILE, read_kept
+from cycles_server.cli.secretfile import ADMIN_KEY_FILE, read_kept
 from cycles_server.embedded.store import DEFAULT_DATA_DIR
 
 DEFAULT_URL = "http://127.0.0.1:7979"
@@ -94,8 +94,6 @@ def find_admin_key(url: str, given: str | None, data_dir: Path | None) -> str:
         kept = read_kept(path)
     except OSError as error:
         raise fatal(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise fatal(f"{path}: holds no key") from None
     if not kept:
         raise fatal(f"no admin key: {hint} ({path} is not there)")
     return kept
