@@ -217,7 +217,7 @@ def update(session: Session, scope: str, unit: str, **members: Any) -> None:
 @_reason_option
 @speaks_to_admin
 def freeze(session: Session, scope: str, unit: str, reason: str | None) -> None:
-    """Stop a budget: nothing is reserved, committed or funded until it is unfrozen.
+    """Stop a budget: nothing is reserved or funded until it is unfrozen.
 
     SCOPE is what it is for.
 
