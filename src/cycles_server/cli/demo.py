@@ -129,6 +129,8 @@ def demo(
     console.print()
     console.print(f"API key   [bold green]{api.secret}[/]  (kept in {escape(str(key_file))})")
     console.print(f"API docs  {url}/swagger-ui.html")
+    groups = "tenants, keys, budgets, policies, audit"
+    console.print(f"Admin     {admin_url}  (CYCLES_ADMIN_URL of the commands {groups})")
     console.print(f"Try       {escape(command)}")
 
 
