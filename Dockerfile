@@ -48,12 +48,13 @@ ENV PATH=/opt/cycles/bin:$PATH \
 
 WORKDIR /tmp
 USER 10001:10001
-EXPOSE 7878
+EXPOSE 7878 7979
 STOPSIGNAL SIGTERM
 
-# Of the process alone: a restart would not bring a lost Redis back.
+# Of the process alone: a restart would not bring a lost Redis back. The port is SERVER_PORT, else
+# that of whichever plane is here.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('SERVER_PORT') or 7878), timeout=4); c.request('GET', '/actuator/health/liveness'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client, os, socket, sys; ports = [int(p) for p in (os.environ.get('SERVER_PORT') or '7878 7979').split() if not socket.socket().connect_ex(('127.0.0.1', int(p)))]; c = http.client.HTTPConnection('127.0.0.1', ports[0], timeout=4); c.request('GET', '/actuator/health/liveness'); sys.exit(c.getresponse().status != 200)"]
 
 ENTRYPOINT ["cycles-server"]
 CMD ["serve"]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# From a fresh checkout to a running server with a tenant, a key and a budget of one dollar.
+# From a fresh checkout to running servers with a tenant, a key and a budget of one dollar.
 #
-#   ./quickstart.sh           serve on port 7878 (or $CYCLES_PORT) until Ctrl-C
+#   ./quickstart.sh           serve the runtime plane on port 7878 (or $CYCLES_PORT) and the admin
+#                             plane on port 7979 (or $CYCLES_ADMIN_PORT) until Ctrl-C
 #   ./quickstart.sh --check   prove that it works, beside anything else, and end
 #
 # Needs Python 3.11 or newer. Everything it makes is in .venv and .cycles.
@@ -32,23 +33,30 @@ for name in python3 python3.14 python3.13 python3.12 python3.11; do
 done
 [ -n "$python" ] || fail 'Python 3.11 or newer is needed (Debian, Ubuntu: apt install python3 python3-venv)'
 
-# -- a free port, before anything is installed or started -------------------------------------------
+# -- free ports, before anything is installed or started --------------------------------------------
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+check_port() {
+    case $2 in
+        '' | *[!0-9]*) fail "$1=$2 is not a port" ;;
+    esac
+    if listening "$2"; then
+        fail "port $2 is taken; choose another: $1=$3 $0"
+    fi
+}
+
 if [ -n "$check" ]; then
-    port=$("$python" -c 'import socket
-with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    print(probe.getsockname()[1])')
+    read -r port admin_port <<<"$("$python" -c 'import socket
+with socket.socket() as one, socket.socket() as other:
+    for probe in (one, other):
+        probe.bind(("127.0.0.1", 0))
+    print(one.getsockname()[1], other.getsockname()[1])')"
 else
     port=${CYCLES_PORT:-7878}
-    case $port in
-        *[!0-9]*) fail "CYCLES_PORT=$port is not a port" ;;
-    esac
-    if listening "$port"; then
-        fail "port $port is taken; choose another: CYCLES_PORT=7900 $0"
-    fi
+    admin_port=${CYCLES_ADMIN_PORT:-7979}
+    check_port CYCLES_PORT "$port" 7900
+    check_port CYCLES_ADMIN_PORT "$admin_port" 7901
 fi
 
 # -- the package, once for each state of setup.cfg --------------------------------------------------
@@ -69,7 +77,7 @@ if [ "$(cat "$venv/cycles-installed" 2>/dev/null)" != "$wanted" ]; then
     say "$wanted" >"$venv/cycles-installed"
 fi
 
-# -- the server ------------------------------------------------------------------------------------
+# -- the servers -----------------------------------------------------------------------------------
 
 # Its own store, whatever Redis the environment names.
 unset REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD
@@ -97,13 +105,14 @@ fi
 mkdir -p -m 700 "$data"
 log=$data/server.log
 
-"$venv/bin/cycles-server" up --port "$port" --data-dir "$data" >>"$log" 2>&1 &
+"$venv/bin/cycles-server" up --port "$port" --admin-port "$admin_port" --data-dir "$data" >>"$log" 2>&1 &
 server=$!
-until listening "$port"; do
-    kill -0 "$server" 2>/dev/null || fail "the server did not start: $(tail -n 1 "$log")"
+until listening "$port" && listening "$admin_port"; do
+    kill -0 "$server" 2>/dev/null || fail "the servers did not start: $(tail -n 1 "$log")"
     sleep 0.1
 done
-"$venv/bin/cycles-server" demo --url "http://127.0.0.1:$port" --data-dir "$data" ${check:+--check}
+"$venv/bin/cycles-server" demo --url "http://127.0.0.1:$port" --admin-url "http://127.0.0.1:$admin_port" \
+    --data-dir "$data" ${check:+--check}
 
 if [ -n "$check" ]; then
     say
@@ -113,4 +122,4 @@ fi
 say "Log       $log"
 say
 say 'Serving until Ctrl-C.'
-wait "$server" || fail "the server has ended: $(tail -n 1 "$log")"
+wait "$server" || fail "the servers have ended: $(tail -n 1 "$log")"

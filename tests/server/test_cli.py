@@ -49,6 +49,12 @@ def run(*arguments: str, **environ: str | None) -> Result:
     )
 
 
+def command_of(name: str) -> click.Command:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    return command
+
+
 def error_line(result: Result) -> str:
     """The one line on standard error of a command that failed."""
     (line,) = result.stderr.splitlines()
@@ -68,7 +74,7 @@ class TestHelp:
         result = run(command, "--help")
         assert result.exit_code == 0
         assert result.output.startswith(f"Usage: cycles-server {command} [OPTIONS]")
-        for parameter in main.commands[command].params:
+        for parameter in command_of(command).params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, f"{command} {parameter.name}"
             else:
@@ -129,8 +135,12 @@ class TestSeed:
         with Redis.from_url(url) as client:
             client.hset("budget:tenant:acme:TOKENS", "status", "FROZEN")
         result = run(*wanted, REDIS_URL=url)
-        expected = "the budget tenant:acme in TOKENS is FROZEN: unfreeze it first"
+        expected = "The budget is frozen: unfreeze it first"
         assert (result.exit_code, error_line(result)) == (1, expected)
+
+    def test_scopes_are_made_in_lower_case(self, url: str) -> None:
+        result = run("seed", "--tenant", "acme", "--agent", "Bot=$1", REDIS_URL=url)
+        assert "budget   tenant:acme/agent:bot\n" in result.output
 
     @pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1", "COLUMNS": "20"}])
     def test_long_scopes_are_told_whole(self, url: str, terminal: dict[str, str]) -> None:
@@ -153,9 +163,8 @@ class TestSeed:
     @pytest.mark.parametrize(
         ("arguments", "status", "says"),
         [
-            (["--tenant", "Acme"], 1, "an id is"),
-            (["--tenant", "acme", "--budget", "tenant:other=$1"], 1, "not one of tenant acme"),
-            (["--tenant", "acme", "--agent", "Bot=$1"], 1, "write 'tenant:acme/agent:bot'"),
+            (["--tenant", "Acme"], 1, "tenant_id: must be 3 to 64 of"),
+            (["--tenant", "acme", "--budget", "tenant:other=$1"], 1, "is not below tenant:acme"),
             (["--tenant", "acme", "--agent", f"bot={2**63}:TOKENS"], 1, "must be from 0 to"),
             (["--tenant", "acme", "--budget", "tenant:acme"], 2, "write it like"),
             (["--tenant", "acme", "--budget", "tenant:acme=5"], 2, "needs its unit"),
@@ -252,36 +261,68 @@ class TestUp:
         assert error_line(result) == expected
         assert not data.exists()
 
+    @pytest.mark.parametrize("same", [False, True])
+    def test_an_admin_port_that_is_taken(self, tmp_path: Path, taken_port: int, same: bool) -> None:
+        data = tmp_path / "data"
+        port = free_port()
+        admin_port = port if same else taken_port
+        ports = ("--port", str(port), "--admin-port", str(admin_port))
+        result = run("up", *ports, "--data-dir", str(data))
+        assert result.exit_code == 1
+        expected = f"cannot listen on 127.0.0.1:{admin_port}: Address already in use"
+        assert error_line(result) == expected
+        assert not data.exists()
+
+    def test_a_setting_that_is_not_allowed_to_the_admin_plane(self, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        ports = ("--port", str(free_port()), "--admin-port", str(free_port()))
+        result = run("up", *ports, "--data-dir", str(data), SWAGGER_ENABLED="perhaps")
+        assert result.exit_code == 2
+        assert "SWAGGER_ENABLED='perhaps' is not allowed" in error_line(result)
+        assert not data.exists()
+
     def test_a_data_directory_that_is_in_use(self, tmp_path: Path) -> None:
         with EmbeddedRedis(tmp_path):
-            result = run("up", "--port", str(free_port()), "--data-dir", str(tmp_path))
+            ports = ("--port", str(free_port()), "--admin-port", str(free_port()))
+            result = run("up", *ports, "--data-dir", str(tmp_path))
         assert result.exit_code == 1
         assert "is in use by another server" in error_line(result)
 
     @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
     def test_serves_proves_and_stops(self, tmp_path: Path, stop: signal.Signals) -> None:
-        port = free_port()
+        port, admin_port = free_port(), free_port()
+        ports = ("--port", str(port), "--admin-port", str(admin_port))
         environ = {name: os.environ[name] for name in os.environ if not name.startswith("REDIS_")}
         code = "from cycles_server.cli import main; main()"
         up = subprocess.Popen(
-            [sys.executable, "-c", code, "up", "--port", str(port), "--data-dir", str(tmp_path)],
+            [sys.executable, "-c", code, "up", *ports, "--data-dir", str(tmp_path)],
             env=environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         try:
             data = ("--data-dir", str(tmp_path))
-            result = run("demo", "--url", f"http://127.0.0.1:{port}", *data)
+            admin_url = f"http://127.0.0.1:{admin_port}"
+            wanted = ("demo", "--url", f"http://127.0.0.1:{port}", "--admin-url", admin_url, *data)
+            result = run(*wanted)
             assert result.exit_code == 0, result.output
-            for step in ("reserve", "commit", "balance", "BUDGET_EXCEEDED", "curl -s"):
+            for step in ("reserve", "commit", "balance", "BUDGET_EXCEEDED", "CREDIT", "curl -s"):
                 assert step in result.output
+            secret = (tmp_path / "acme.key").read_text()
+            assert run(*wanted, "--check").exit_code == 0
+            assert (tmp_path / "acme.key").read_text() == secret
+            refused = run(*wanted, "--admin-key", "wrong")
+            assert refused.exit_code == 2
+            assert "does not take this admin key" in error_line(refused)
+            assert run(*wanted, "--tenant", "admin").exit_code == 2  # its file would be the key's
             assert run("doctor", *data).exit_code == 0
             assert (tmp_path / "acme.key").stat().st_mode & 0o777 == 0o600
         finally:
             up.send_signal(stop)
             assert up.wait(20) == 0
         with EmbeddedRedis(tmp_path) as store, Redis.from_url(store.url) as client:
-            assert client.hget("budget:tenant:acme:USD_MICROCENTS", "spent") == b"42000"
+            assert client.hget("budget:tenant:acme:USD_MICROCENTS", "spent") == b"84000"
+            assert client.hget("budget:tenant:acme:USD_MICROCENTS", "remaining") == b"100000000"
 
     def test_a_demo_without_a_server(self) -> None:
         started = time.monotonic()

@@ -1,12 +1,12 @@
-"""A secret kept in a file, so that the next run can use the same key."""
+"""An API key kept in a file, so that the next run can use the same one."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 from cycles_server.cli.provision import provide_key
+from cycles_server.cli.secretfile import read_kept, write_kept
 from cycles_server.governance.api_keys import in_force
 from cycles_server.store.store import Store
 
@@ -20,19 +20,9 @@ async def kept_key(store: Store, tenant_id: str, path: Path) -> tuple[str, bool]
         Refusal: the tenant may have no new key.
         StoreError: the store failed.
     """
-    kept = await asyncio.to_thread(_read, path)
+    kept = await asyncio.to_thread(read_kept, path)
     if kept and await in_force(store, tenant_id, kept):
         return kept, False
     secret = await provide_key(store, tenant_id)
-    await asyncio.to_thread(_write, path, secret)
+    await asyncio.to_thread(write_kept, path, secret)
     return secret, True
-
-
-def _read(path: Path) -> str:
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _write(path: Path, secret: str) -> None:
-    path.unlink(missing_ok=True)  # one with other permissions would keep them
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret + "\n")

@@ -1,4 +1,4 @@
-"""What is made where it is not there yet, straight in the store: for ``seed`` and ``demo``.
+"""What is made where it is not there yet, straight in the store: for ``seed``.
 
 Amounts are int64 in the budget's unit; ``USD_MICROCENTS`` are 10^-8 dollars.
 """

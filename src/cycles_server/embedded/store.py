@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from cycles_server.embedded import child
 from cycles_server.store.direct import DirectConnection
 from cycles_server.store.errors import StoreError, StoreRefused
 from cycles_server.store.fitness import OLDEST_MAJOR
@@ -229,16 +230,16 @@ class EmbeddedRedis:
             "daemonize": "no",
             "logfile": "",
         }
-        wrapper = Path(__file__).with_name("child.py")
         log_path = self.data_dir / _LOG_FILE
         with open(os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             started_at = log.seek(0, os.SEEK_END)
             process = subprocess.Popen(  # noqa: S603
-                [
-                    *(sys.executable, "-I", "-S", str(wrapper), str(os.getpid())),
-                    str(binary.absolute()),
-                    *(part for name, value in options.items() for part in (f"--{name}", value)),
-                ],
+                child.bound(
+                    [
+                        str(binary.absolute()),
+                        *(part for name, value in options.items() for part in (f"--{name}", value)),
+                    ]
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

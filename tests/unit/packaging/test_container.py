@@ -15,15 +15,19 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from cycles_server.cli import main
-from cycles_server.settings.runtime import RuntimeSettings
+from cycles_server.planes.catalogue import DEFAULT, PLANES
+from cycles_server.settings.common import port_of
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ("compose.yaml", "compose.prod.yaml")
 SECRETS = ("REDIS_PASSWORD", "ADMIN_API_KEY")
+SERVICES = {"server": DEFAULT, "admin": PLANES["admin"]}
+"""What each of our services serves."""
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -62,7 +66,7 @@ def test_the_image_starts_a_command_that_exists() -> None:
     [program] = json.loads(FINAL["ENTRYPOINT"])
     assert f"{program} = cycles_server.cli:main" in scripts
     [command] = json.loads(FINAL["CMD"])
-    assert command in main.commands
+    assert command in main.list_commands(click.Context(main))
 
 
 def test_everything_the_builder_copies_is_let_through() -> None:
@@ -105,13 +109,11 @@ def test_what_is_installed_is_what_was_tested() -> None:
     assert (ROOT / "requirements.lock").exists()
 
 
-def health_check(port: int) -> bool:
-    """What the image's own check says about a server on this port."""
-    check = json.loads(FINAL["HEALTHCHECK"].partition("CMD ")[2])
-    assert check[:2] == ["python", "-c"]
+def health_check(code: str, **environ: str) -> bool:
+    """What the image's own check says."""
     done = subprocess.run(
-        [sys.executable, *check[1:]],
-        env={"SERVER_PORT": str(port)},
+        [sys.executable, "-c", code],
+        env=environ,
         stderr=subprocess.DEVNULL,
         timeout=30,
     )
@@ -119,6 +121,10 @@ def health_check(port: int) -> bool:
 
 
 def test_the_health_check_tells_a_live_server_from_a_dead_one() -> None:
+    python, option, code = json.loads(FINAL["HEALTHCHECK"].partition("CMD ")[2])
+    assert (python, option) == ("python", "-c")
+    ports = " ".join(str(port_of(plane.settings)) for plane in PLANES.values())
+    assert f"'{ports}'" in code
     status = 200
 
     class Server(BaseHTTPRequestHandler):
@@ -134,33 +140,56 @@ def test_the_health_check_tells_a_live_server_from_a_dead_one() -> None:
     with HTTPServer(("127.0.0.1", 0), Server) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        assert health_check(server.server_port)
+        named = {"SERVER_PORT": str(server.server_port)}
+        assert health_check(code, **named)
+        # No port is named: it is that of the plane that is there, the first or the second.
+        for place in (f"{server.server_port} 1", f"1 {server.server_port}"):
+            assert health_check(code.replace(ports, place))
+        assert not health_check(code.replace(ports, "1 2"))
         status = 503
-        assert not health_check(server.server_port)
+        assert not health_check(code, **named)
         server.shutdown()
         thread.join()
-    assert not health_check(server.server_port)
-    assert asked == ["/actuator/health/liveness"] * 2
+    assert not health_check(code, **named)
+    assert asked == ["/actuator/health/liveness"] * 4
 
 
 def test_the_image_tells_its_port_and_its_signal() -> None:
-    assert FINAL["EXPOSE"] == str(RuntimeSettings.model_fields["server_port"].default)
+    ports = [str(port_of(plane.settings)) for plane in PLANES.values()]
+    assert FINAL["EXPOSE"].split() == ports
     assert FINAL["STOPSIGNAL"] == "SIGTERM"
 
 
 # -- compose ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("name", COMPOSE)
-def test_every_variable_of_the_server_is_a_setting(name: str) -> None:
-    environment = compose(name)["services"]["server"]["environment"]
-    assert {setting.lower() for setting in environment} <= set(RuntimeSettings.model_fields)
+def test_every_variable_of_a_server_is_a_setting(name: str, service: str) -> None:
+    environment = compose(name)["services"][service]["environment"]
+    settings = SERVICES[service].settings
+    assert {setting.lower() for setting in environment} <= set(settings.model_fields)
     # What stands there, or its default, is allowed; one without a default is the operator's.
     given = {
         setting.lower(): re.sub(r"\$\{\w+(?::-([^}]*))?[^}]*\}", r"\1", value)
         for setting, value in environment.items()
     }
-    RuntimeSettings(**{setting: value for setting, value in given.items() if value})
+    settings(**{setting: value for setting, value in given.items() if value})
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("name", COMPOSE)
+def test_each_plane_is_served_from_the_one_image_on_its_port(name: str, service: str) -> None:
+    services = compose(name)["services"]
+    command = services[service].get("command", json.loads(FINAL["CMD"]))
+    program = main.get_command(click.Context(main), command[0])
+    context = program.make_context(command[0], command[1:])
+    plane = SERVICES[service]
+    assert context.params["plane"] == plane.name
+    assert services[service]["image"] == services["server"]["image"]
+    [port] = services[service]["ports"]
+    assert port.startswith("127.0.0.1:")
+    assert port.endswith(f":{port_of(plane.settings)}")
 
 
 @pytest.mark.parametrize("name", COMPOSE)
@@ -176,16 +205,18 @@ def test_redis_keeps_what_it_was_given(name: str) -> None:
     assert target == "/data"
 
 
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("name", COMPOSE)
-def test_the_server_waits_for_redis_and_gets_time_to_stop(name: str) -> None:
+def test_a_server_waits_for_redis_and_gets_time_to_stop(name: str, service: str) -> None:
     services = compose(name)["services"]
-    assert services["server"]["depends_on"]["redis"]["condition"] == "service_healthy"
+    assert services[service]["depends_on"]["redis"]["condition"] == "service_healthy"
     assert services["redis"]["healthcheck"]["test"] == ["CMD", "redis-cli", "-e", "ping"]
-    grace = RuntimeSettings.model_fields["cycles_shutdown_grace_seconds"].default
-    assert int(services["server"]["stop_grace_period"].removesuffix("s")) > grace
+    settings = SERVICES[service].settings
+    grace = settings.model_fields["cycles_shutdown_grace_seconds"].default
+    assert int(services[service]["stop_grace_period"].removesuffix("s")) > grace
     # A container's first process ignores a signal that it has no handler for, such as a stop
     # during the start.
-    assert services["server"]["init"] is True
+    assert services[service]["init"] is True
 
 
 def test_production_demands_its_secrets() -> None:
@@ -194,19 +225,20 @@ def test_production_demands_its_secrets() -> None:
         uses = re.findall(rf"\$\{{{secret}[^}}]*\}}", text)
         assert uses
         assert all(use.startswith(f"${{{secret}:?set ") for use in uses), uses
-    server = compose("compose.prod.yaml")["services"]["server"]["environment"]
-    assert set(SECRETS) <= set(server)
-    assert redis_options("compose.prod.yaml")["--requirepass"] == server["REDIS_PASSWORD"]
+    for service in SERVICES:
+        server = compose("compose.prod.yaml")["services"][service]["environment"]
+        assert set(SECRETS) <= set(server)
+        assert redis_options("compose.prod.yaml")["--requirepass"] == server["REDIS_PASSWORD"]
 
 
 def test_production_is_locked_up() -> None:
     services = compose("compose.prod.yaml")["services"]
-    server = services["server"]
-    assert server["image"] == "ghcr.io/cycles-protocol/cycles-server:${CYCLES_VERSION:-latest}"
-    assert server["environment"]["LOGGING_STRUCTURED_FORMAT_CONSOLE"] == "ecs"
-    assert server["cap_drop"] == ["ALL"]
-    # Several workers count together in files.
-    assert any(mount.startswith("/tmp:") for mount in server["tmpfs"])
+    for server in (services[service] for service in SERVICES):
+        assert server["image"] == "ghcr.io/cycles-protocol/cycles-server:${CYCLES_VERSION:-latest}"
+        assert server["environment"]["LOGGING_STRUCTURED_FORMAT_CONSOLE"] == "ecs"
+        assert server["cap_drop"] == ["ALL"]
+        # Several workers count together in files.
+        assert any(mount.startswith("/tmp:") for mount in server["tmpfs"])
     for service in services.values():
         assert service["read_only"] is True
         assert service["security_opt"] == ["no-new-privileges:true"]

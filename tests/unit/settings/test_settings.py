@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from click import BadParameter
+from click import BadParameter, Context
 from pydantic import ValidationError
 from redis.asyncio import ConnectionPool
 
@@ -356,7 +356,8 @@ def test_a_value_cannot_forge_a_line() -> None:
 
 @pytest.mark.parametrize("command", ["serve", "up"])
 def test_the_command_line_allows_as_many_workers_as_the_setting(command: str) -> None:
-    [option] = [option for option in main.commands[command].params if option.name == "workers"]
+    found = main.get_command(Context(main), command)
+    [option] = [option for option in found.params if option.name == "workers"]
     assert load_settings(RuntimeSettings, {"CYCLES_WORKERS": "1024"}).cycles_workers == 1024
     assert option.type.convert("1024", option, None) == 1024
     assert "a whole number from 1 to 1024" in error_line(CYCLES_WORKERS="1025")
