@@ -7,13 +7,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from support.agents import Crew, check_books
 from support.metrics import metric
+from support.operator import Operator
 from support.redis import RedisServer
 from support.running import Running
 from support.server import ADMIN_KEY, CyclesServer, free_port
-from support.tenants import Tenant, error_of, new_key
+from support.tenants import UNIT, Tenant, error_of, new_key
 from support.wire import eventually
 
 from cycles_server.store.keys import Keys
@@ -193,3 +195,59 @@ def test_agents_at_work(cluster: Running, tenant: Tenant) -> None:
     crew.run_through(faults)
     assert not crew.failures
     crew.check()
+
+
+# -- the admin plane -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    server = CyclesServer(
+        cluster.store.url,
+        tmp_path_factory.mktemp("admin") / "log",
+        arguments=("admin",),
+        settings={"CYCLES_KEY_LAYOUT": "buckets", "CYCLES_REFERENCE_REPLAYS": "true"},
+    )
+    operator = Operator(cluster.redis, server.url, Keys(BucketLayout()))
+    yield operator
+    operator.http.close()
+    server.stop()
+
+
+def test_the_whole_life_of_a_tenant(cluster: Running, operator: Operator) -> None:
+    tenant = operator.tenant()
+    made = {"tenant_id": tenant.name, "name": tenant.name}
+    assert operator.http.post("/v1/admin/tenants", json=made).status_code == 200
+    operator.budget(tenant, below="/agent:bot")
+    key = new_key()
+    for _ in range(2):
+        funded = operator.fund(tenant, "CREDIT", 5, below="/agent:bot", idempotency_key=key)
+        assert funded.status_code == 200, funded.text
+    secret = operator.http.post(
+        "/v1/admin/api-keys", json={"tenant_id": tenant.name, "name": "k"}
+    ).json()["key_secret"]
+    policy = {"tenant_id": tenant.name, "name": "p", "scope_pattern": f"tenant:{tenant.name}/*"}
+    made_policy = operator.http.post("/v1/admin/policies", json=policy)
+    assert made_policy.status_code == 201, made_policy.text
+    path = f"/v1/admin/policies/{made_policy.json()['policy_id']}"
+    assert operator.http.patch(path, json={"priority": 3}).json()["priority"] == 3
+    body = tenant.reserve_body(10, subject=tenant.subject(agent="bot"))
+    headers = {"X-Cycles-API-Key": secret}
+    held = httpx.post(f"{cluster.url}/v1/reservations", json=body, headers=headers)
+    assert held.status_code == 200, held.text
+    bulk = {"action": "CREDIT", "amount": {"unit": UNIT, "amount": 1}, "idempotency_key": key}
+    done = operator.http.post(
+        "/v1/admin/budgets/bulk-action", json={**bulk, "filter": {"tenant_id": tenant.name}}
+    )
+    assert len(done.json()["succeeded"]) == 1, done.text
+    for kind in ("tenants", "budgets", "api-keys", "policies", "audit/logs"):
+        listed = operator.http.get(f"/v1/admin/{kind}", params={"tenant_id": tenant.name})
+        assert listed.status_code == 200, listed.text
+    assert operator.http.get("/v1/admin/overview").json()["tenant_counts"]["total"] >= 1
+    many = {"action": "CLOSE", "filter": {"search": tenant.name}, "idempotency_key": key}
+    closed = operator.http.post("/v1/admin/tenants/bulk-action", json=many)
+    assert closed.json()["succeeded"] == [{"id": tenant.name}], closed.text
+    stored = tenant.stored_budget(f"tenant:{tenant.name}/agent:bot")
+    assert (stored["status"], stored["remaining"], stored["reserved"]) == ("CLOSED", "1006", "0")
+    told = {entry["operation"] for entry in operator.audit(tenant.name)}
+    assert {"reservation.released_via_tenant_cascade", "bulkActionBudgets"} < told

@@ -116,7 +116,7 @@ async def converge(store: Store, tenant_id: str, *, audit_days: int) -> Converge
     run = _Run(store, tenant_id, await _origin(store, tenant_id, audit_days))
     await run.release_reservations()
     await run.close_budgets()
-    await run.end_records("webhook", run.names.webhooks(), store.keys.webhook, _disabled)
+    await run.end_records("webhook", run.names.webhooks(), run.names.webhook, _disabled)
     await run.end_records("api_key", run.names.api_keys(), run.names.api_key, _revoked)
     if not run.done.failed:
         await store.write("SADD", run.names.closed, tenant_id)

@@ -171,7 +171,7 @@ class Overview:
         async for ids in self._members(self._store.keys.all_webhooks):
             fresh = [one for one in ids if one not in seen]
             seen.update(fresh)
-            keys = [self._store.keys.webhook(one.decode(errors="replace")) for one in fresh]
+            keys = [self._webhook_key(one.decode(errors="replace")) for one in fresh]
             for record in await self._records(keys):
                 if record is None:
                     continue
@@ -191,6 +191,10 @@ class Overview:
             },
             "failing_webhooks": [body for _, _, body in failing],
         }
+
+    def _webhook_key(self, subscription_id: str) -> str:
+        likeliest, *_ = self._store.keys.buckets_of_id(subscription_id)
+        return likeliest.webhook(subscription_id)
 
     async def _events(self, now: int) -> Body:
         total = 0

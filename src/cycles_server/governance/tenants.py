@@ -85,6 +85,11 @@ async def create_tenant(store: Store, call: Call, body: Body) -> tuple[Body, boo
     if not _ID.fullmatch(tenant_id):
         raise invalid("tenant_id", "must be 3 to 64 of the letters a-z, digits and '-'")
     _check_members(body)
+    key = store.keys.tenant(tenant_id).record
+    apart = store.keys.tagged
+    if apart:
+        # First: who walks over all tenants passes over a name that leads nowhere.
+        await store.write("SADD", store.keys.tenants, tenant_id)
     values = {**_DEFAULTS, **body, "status": ACTIVE, "created_at": iso_instant(await now_ms(store))}
     answer = create.read(
         await mutate(
@@ -92,15 +97,15 @@ async def create_tenant(store: Store, call: Call, body: Body) -> tuple[Body, boo
             call,
             tenant_id,
             create.NAME,
-            create.Keys(*store.keys.listed_tenants),
-            create.Arguments(record=write_json(tenant_body(values))),
+            create.Keys(key, key) if apart else create.Keys(*store.keys.listed_tenants),
+            create.Arguments(record=write_json(tenant_body(values)), apart="1" if apart else ""),
             Change("createTenant", "tenant", tenant_id, {"name": body["name"]}, status=201),
             owner=ANY_OWNER,
         )
     )
     if isinstance(answer, create.Created):
         return tenant_body(values), True
-    stored = read_record(store.keys.tenant(tenant_id).record, answer.record)
+    stored = read_record(key, answer.record)
     if stored.get("name") != body["name"]:
         raise Refusal("DUPLICATE_RESOURCE", f"Tenant {tenant_id} exists under another name")
     return tenant_body(stored), False

@@ -67,6 +67,9 @@ class BucketKeys:
     def api_key(self, key_id: str) -> str:
         return f"{self.tag}apikey:{key_id}"
 
+    def webhook(self, subscription_id: str) -> str:
+        return f"{self.tag}webhook:{subscription_id}"
+
     def policy(self, policy_id: str) -> str:
         return self.policy_prefix + policy_id
 
@@ -170,14 +173,12 @@ class TenantKeys(BucketKeys):
         """The same of a row of a bulk action; ``key``: the action's."""
         return f"{self._idem}bulkfund:{budget}:{key}"
 
-    @staticmethod
-    def reference_funding(key: str) -> str:
+    def reference_funding(self, key: str) -> str:
         """Where the reference remembers a funding, whoever's it was."""
-        return f"idempotency:fund:v2:{key}"
+        return f"{self.tag}idempotency:fund:v2:{key}"
 
-    @staticmethod
-    def reference_funding_hash(key: str) -> str:
-        return f"idempotency:fund:v2:{key}:hash"
+    def reference_funding_hash(self, key: str) -> str:
+        return f"{self.reference_funding(key)}:hash"
 
     def first_answer(self, operation: str, reservation_id: str) -> str:
         """Where the reference keeps a first answer's body: ``reserve``, ``commit``, ``release``."""
@@ -206,11 +207,6 @@ class Keys:
                 self._tenants.clear()
             keys = self._tenants[tenant] = TenantKeys(tenant, self.layout.tag(tenant))
         return keys
-
-    @staticmethod
-    def webhook(subscription_id: str) -> str:
-        """A webhook subscription, whoever's."""
-        return f"webhook:{subscription_id}"
 
     @property
     def tagged(self) -> bool:

@@ -46,7 +46,7 @@ class Owner:
     def webhook(self, status: str) -> str:
         name = f"whsub_{uuid.uuid4().hex[:16]}"
         record = {"subscription_id": name, "tenant_id": self.tenant.name, "status": status}
-        self.tenant.redis.set(self.tenant.keys.webhook(name), json.dumps(record))
+        self.tenant.redis.set(self.tenant.names.webhook(name), json.dumps(record))
         self.tenant.redis.sadd(self.tenant.names.webhooks(), name)
         return name
 
@@ -68,7 +68,7 @@ class Owner:
                 redis.get(names.api_key(k.decode())) for k in redis.smembers(names.api_keys())
             ],
             "webhooks": [
-                redis.get(self.tenant.keys.webhook(name)) for name in self.webhooks.values()
+                redis.get(self.tenant.names.webhook(name)) for name in self.webhooks.values()
             ],
         }
 
@@ -108,7 +108,7 @@ def test_all_that_it_owns_ends(owner: Owner) -> None:
     key = json.loads(redis.get(tenant.names.api_key(tenant.key_id)))
     assert (key["status"], key["revoked_reason"]) == ("REVOKED", "tenant_closed")
     states = {
-        was: json.loads(redis.get(tenant.keys.webhook(name)))["status"]
+        was: json.loads(redis.get(tenant.names.webhook(name)))["status"]
         for was, name in owner.webhooks.items()
     }
     assert states == dict.fromkeys(("ACTIVE", "PAUSED", "DISABLED"), "DISABLED")

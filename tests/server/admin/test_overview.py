@@ -88,7 +88,7 @@ def test_of_a_whole_deployment(alone: Operator) -> None:
         name = f"whsub_{number}"
         record = {"subscription_id": name, "url": "https://x", "status": status}
         record["consecutive_failures"] = number
-        redis.set(alone.keys.webhook(name), json.dumps(record))
+        redis.set(one.names.webhook(name), json.dumps(record))
         redis.sadd(alone.keys.all_webhooks, name)
     now = int(time.time() * 1000)
     old = now - 3_700_000

@@ -72,7 +72,7 @@ async def owned(store: Store, client: Redis) -> None:
     for kind, add in (("key", names.api_keys()), ("hook", names.webhooks())):
         for number in range(3):
             one = f"{kind}_{number}"
-            key = names.api_key(one) if kind == "key" else store.keys.webhook(one)
+            key = names.api_key(one) if kind == "key" else names.webhook(one)
             record = {"key_id": one, "subscription_id": one, "status": "ACTIVE"}
             client.set(key, json.dumps({**record, "tenant_id": "acme"}))
             client.sadd(add, one)
@@ -97,7 +97,7 @@ def ended(client: Redis, keys: Keys) -> dict[str, Any]:
         ],
         "holds": {client.hget(names.reservation(f"r{n}"), "state") for n in range(HOLDS)},
         "keys": {json.loads(client.get(names.api_key(f"key_{n}")))["status"] for n in range(3)},
-        "hooks": {json.loads(client.get(keys.webhook(f"hook_{n}")))["status"] for n in range(3)},
+        "hooks": {json.loads(client.get(names.webhook(f"hook_{n}")))["status"] for n in range(3)},
         "pending": client.hexists(names.closings, "acme"),
     }
 

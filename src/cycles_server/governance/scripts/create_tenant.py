@@ -17,6 +17,7 @@ class Keys(NamedTuple):
 
 class Arguments(NamedTuple):
     record: bytes
+    apart: str
 
 
 class Created(NamedTuple):
