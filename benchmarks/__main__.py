@@ -13,6 +13,7 @@ from benchmarks.admin_pages import measure_admin_pages
 from benchmarks.against import Checkout, measure_against
 from benchmarks.crowd import measure_crowd
 from benchmarks.footprint import measure_footprint
+from benchmarks.governing import measure_close, measure_funding
 from benchmarks.ledger import measure_redis
 from benchmarks.load import measure_load
 from benchmarks.pages import measure_pages
@@ -126,6 +127,21 @@ def admin_pages(rounds: int, seconds: float, json_file: Path | None, as_markdown
 
 @main.command()
 @_options
+@_seconds
+def funding(rounds: int, seconds: float, json_file: Path | None, as_markdown: bool) -> None:
+    """A funding beside a reserve."""
+    _measure([_funding(rounds, seconds)], json_file, as_markdown)
+
+
+@main.command()
+@_options
+def close(rounds: int, json_file: Path | None, as_markdown: bool) -> None:
+    """The close of a large tenant, and the reserves of another meanwhile."""
+    _measure([_close(rounds)], json_file, as_markdown)
+
+
+@main.command()
+@_options
 def sweep(rounds: int, json_file: Path | None, as_markdown: bool) -> None:
     """50,000 lapsed holds coming back, and reserves meanwhile."""
     _measure([_sweep(rounds)], json_file, as_markdown)
@@ -166,6 +182,8 @@ def everything(
     parts = [_load(rounds, seconds), _redis(rounds, seconds), _pages(rounds, seconds)]
     parts += [
         _admin_pages(rounds, seconds),
+        _funding(rounds, seconds),
+        _close(rounds),
         _sweep(rounds),
         _strangers(rounds, seconds),
         _crowd(rounds, seconds),
@@ -188,6 +206,14 @@ def _pages(rounds: int, seconds: float) -> Part:
 
 def _admin_pages(rounds: int, seconds: float) -> Part:
     return functools.partial(measure_admin_pages, rounds=rounds, seconds=seconds)
+
+
+def _funding(rounds: int, seconds: float) -> Part:
+    return functools.partial(measure_funding, rounds=rounds, seconds=seconds)
+
+
+def _close(rounds: int) -> Part:
+    return functools.partial(measure_close, rounds=rounds)
 
 
 def _sweep(rounds: int) -> Part:
