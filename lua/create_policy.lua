@@ -2,7 +2,7 @@
 -- create_policy: write a policy under a name that none of its tenant's has.
 --
 -- KEYS  the head (see lib/mutation), policy_record (the new one), policies (the tenant's set of
---         policy ids)
+--         policy ids), policies_twin
 -- ARGV  the head; policy_prefix (of keys), policy_id, name, record: JSON
 -- Answers
 --   CREATED
@@ -11,8 +11,9 @@
 -- @include clock
 -- @include instants
 -- @include audit
+-- @include members
 -- @include mutation
-local policy_record, policies = unpack(KEYS, HEAD_KEYS + 1)
+local policy_record, policies, policies_twin = unpack(KEYS, HEAD_KEYS + 1)
 local policy_prefix, policy_id, name, record = unpack(ARGV, HEAD_ARGUMENTS + 1)
 -- @include policy_names
 
@@ -23,7 +24,8 @@ if name_taken(policies, policy_prefix, name, policy_id) then
   return {'ERROR', 'DUPLICATE_RESOURCE'}
 end
 
+-- First, for its twin's type is all that could still fail.
+join(policies, policies_twin, policy_id)
 redis.call('SET', policy_record, record)
-redis.call('SADD', policies, policy_id)
 leave_trace('', '')
 return {'CREATED'}

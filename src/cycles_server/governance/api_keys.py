@@ -199,6 +199,7 @@ async def _write_key(
             create.Keys(
                 key_record_made=name,
                 tenant_keys=names.api_keys(),
+                tenant_keys_twin=names.listed(names.api_keys()).twin,
                 lookup=name if apart else lookup,
             ),
             create.Arguments(

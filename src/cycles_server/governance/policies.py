@@ -120,7 +120,7 @@ async def create_policy(store: Store, call: Call, tenant_id: str, body: Body) ->
             call,
             tenant_id,
             create.NAME,
-            create.Keys(policy_record=names.policy(policy_id), policies=names.policies()),
+            create.Keys(names.policy(policy_id), *names.listed(names.policies())),
             create.Arguments(
                 policy_prefix=names.policy_prefix,
                 policy_id=policy_id,

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.adminlists import BUDGETS, KEYS, POLICIES, TENANTS, ids, operators, tenants_own
+from support.adminlists import (
+    BUDGETS,
+    IDS,
+    KEYS,
+    POLICIES,
+    TENANTS,
+    ids,
+    operators,
+    put_key,
+    put_policy,
+    tenants_own,
+)
 from support.operator import Operator
 from support.reading import CommandCount, Reader
 from support.redis import RedisServer
@@ -169,6 +180,28 @@ def test_a_tenant_more_among_many(operator: Operator) -> None:
     made = operator.tenant()
     count = CommandCount(operator.redis)
     assert reader.page(TENANTS, search=made.name)["tenants"][0]["tenant_id"] == made.name
+    assert "evalsha" not in count.spent()
+
+
+@pytest.mark.parametrize(
+    ("path", "put", "body"),
+    [
+        (KEYS, put_key, {"name": "new"}),
+        (POLICIES, put_policy, {"name": "new", "scope_pattern": "agent:*"}),
+    ],
+)
+def test_a_key_or_policy_more_among_many(
+    operator: Operator, path: str, put: Callable[..., str], body: dict[str, str]
+) -> None:
+    tenant = operator.tenant()
+    known = {put(tenant) for _ in range(FEW)}
+    reader, whose = operators(operator), {"tenant_id": tenant.name}
+    reader.page(path, **whose)
+    made = operator.http.post(path, json={**whose, **body})
+    assert made.status_code == 201, made.text
+    count = CommandCount(operator.redis)
+    found = set(ids(reader, path, limit=100, **whose))
+    assert found - known >= {made.json()[IDS[path]]}
     assert "evalsha" not in count.spent()
 
 

@@ -94,16 +94,12 @@ async def _page(
         kind,
         member,
         [tenant, *asked.as_json()],
-        walk=lambda after: owned_walk(store, tenant, _budgets_of, after, spans),
+        walk=lambda after: owned_walk(store, tenant, lambda owner: owner.budgets, after, spans),
         look=look,
         body_of=Ledger.body,
         sort_keys=sort_keys,
         id_of=Ledger.tie,
     )
-
-
-def _budgets_of(names: TenantKeys) -> str:
-    return names.budgets
 
 
 def _spans(names: TenantKeys, scope: str) -> Sequence[Span]:

@@ -12,6 +12,7 @@ NAME = "create_api_key"
 class Keys(NamedTuple):
     key_record_made: str
     tenant_keys: str
+    tenant_keys_twin: str
     lookup: str
 
 

@@ -12,6 +12,7 @@ NAME = "create_policy"
 class Keys(NamedTuple):
     policy_record: str
     policies: str
+    policies_twin: str
 
 
 class Arguments(NamedTuple):
