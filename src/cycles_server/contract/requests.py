@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LARGE_BODY = 65_536
+_BLANK_IS_ABSENT = "x-blank-counts-as-absent"
+"""Of a parameter whose schema has no room for a blank value, which means that it is not given."""
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -83,7 +85,7 @@ class Parameter:
     ) -> None:
         self.name: str = node["name"]
         self.required = bool(node.get("required"))
-        self.blank_is_absent = bool(node.get("allowEmptyValue"))
+        self.blank_is_absent = bool(node.get(_BLANK_IS_ABSENT))
         if "schema" not in node:
             raise ValueError(f"parameter {self.name}: one without a schema is not supported")
         self.schema: CompiledSchema = compiler.compile(node["schema"])
