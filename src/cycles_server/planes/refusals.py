@@ -35,7 +35,7 @@ _LONGEST_TEXT = 1024
 _LONGEST_AGENT = 512
 
 # Tenants' secrets and their hashes: of this server's making, and of others'.
-_SECRET = re.compile(r"(?:cyc_[a-z]+|whsec)_\w{6,}|\$2[abxy]\$\d\d\$[./0-9A-Za-z]{53}")
+_SECRET = re.compile(r"(?:cyc_[a-z]+|whsec)_[\w-]{6,}|\$2[abxy]\$\d\d\$[./0-9A-Za-z]{53}")
 _HIDDEN = "…"
 
 
