@@ -37,6 +37,9 @@ _LONGEST_AGENT = 512
 # Tenants' secrets and their hashes: of this server's making, and of others'.
 _SECRET = re.compile(r"(?:cyc_[a-z]+|whsec)_[\w-]{6,}|\$2[abxy]\$\d\d\$[./0-9A-Za-z]{53}")
 _HIDDEN = "…"
+_OWN_IDS = re.compile(r"(?:key|pol)_[0-9A-Za-z-]{1,40}|[a-z0-9-]{1,64}")
+_OF_KEYS = "key_id"
+_KEY_IDS = "key_"
 
 
 class RefusalTrail:
@@ -130,7 +133,7 @@ class RefusalTrail:
             error_code=str(told.get("error", "")),
             facts={
                 "method": self._line(exchange.method, _LONGEST_OPERATION),
-                "path": self._line(exchange.path, _LONGEST_TEXT),
+                "path": self._line(_path_of(exchange), _LONGEST_TEXT),
                 "message": self._line(str(told.get("message", "")), _LONGEST_TEXT),
             },
         )
@@ -151,3 +154,16 @@ class RefusalTrail:
             text = text.replace(self._settings.admin_api_key, _HIDDEN)
         text = _SECRET.sub(_HIDDEN, text)
         return "".join(sign if sign.isprintable() else " " for sign in text[:length])
+
+
+def _path_of(exchange: Exchange) -> str:
+    """The path that was asked for. In the place of an id that is none of ours stands its name: it
+    may be a secret that was put there by mistake."""
+    if not exchange.operation_id:
+        return exchange.path
+    path = exchange.route
+    for name, value in exchange.path_params.items():
+        known = _OWN_IDS.fullmatch(value) and (name != _OF_KEYS or value.startswith(_KEY_IDS))
+        if known:
+            path = path.replace(f"{{{name}}}", value)
+    return path
