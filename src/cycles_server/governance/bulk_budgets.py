@@ -16,6 +16,8 @@ from cycles_server.refusal import Refusal, invalid
 from cycles_server.store.store import Store
 
 _PAGE = 100
+_NEEDED = ("scope", "unit", "ledger_id")
+"""What a row is done by."""
 
 
 async def bulk_action_budgets(store: Store, call: Call, body: Body) -> bytes:
@@ -44,17 +46,20 @@ async def bulk_action_budgets(store: Store, call: Call, body: Body) -> bytes:
         cursor = ""
         while True:
             page = await budget_page(store, tenant_id, {**query, "cursor": cursor})
-            found += [(ledger["ledger_id"], ledger) for ledger in page["ledgers"]]
+            found += [
+                (ledger["ledger_id"], {name: ledger[name] for name in _NEEDED})
+                for ledger in page["ledgers"]
+            ]
             if not page["has_more"]:
                 return found
             cursor = page["next_cursor"]
 
-    async def act(ledger: Body) -> None:
+    async def act(ledger: Body, run: str) -> None:
         if ledger["unit"] != amount["unit"]:
             unit = ledger["unit"]
             raise Refusal("UNIT_MISMATCH", f"The budget is in {unit}, not in {amount['unit']}")
         try:
-            await fund_row(store, call, tenant_id, ledger, body)
+            await fund_row(store, call, tenant_id, ledger, body, run)
         except Refusal as refused:
             if refused.code == "NO_DEBT":
                 raise RowSkipped from None

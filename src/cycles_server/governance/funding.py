@@ -112,15 +112,15 @@ async def fund_budget(
     return answer
 
 
-async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body: Body) -> None:
+async def fund_row(
+    store: Store, call: Call, tenant_id: str, ledger: Body, body: Body, run: str
+) -> None:
     """Do to one budget what a bulk action does to many; it leaves no entry of its own.
 
-    A row of a bulk action that was broken off and is repeated under its key is not done twice. Its
-    key is in a name space of its own.
-
     Args:
-        ledger: BudgetLedger of the budget.
+        ledger: scope, unit and ledger_id of the budget.
         body: BudgetBulkActionRequest.
+        run: the id under which it is not done twice, in a name space of its own.
 
     Raises:
         Refusal, StoreError: as :func:`fund_budget`; NO_DEBT for a repayment of nothing.
@@ -128,7 +128,6 @@ async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body:
     scope, unit = ledger["scope"], ledger["unit"]
     names = store.keys.tenant(tenant_id)
     record = names.budget(scope, unit)
-    key = body["idempotency_key"]
     operation = body["action"]
     spent = (body.get("spent") or {}).get("amount", 0) if operation == RESET_SPENT else 0
     await mutate(
@@ -138,7 +137,7 @@ async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body:
         script.NAME,
         script.Keys(
             budget_record=record,
-            funding_record=names.bulk_funding(record, key),
+            funding_record=names.bulk_funding(record, run),
             reference_record=names.reference_funding(""),
             reference_hash=names.reference_funding_hash(""),
         ),

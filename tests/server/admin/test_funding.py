@@ -371,6 +371,7 @@ def test_what_a_key_must_be_allowed(
         assert error_of(answer) == error
         assert tenant.amounts()["remaining"] == 1000
 
+
 def test_a_budget_whose_record_names_no_tenant_is_that_of_its_scope(operator: Operator) -> None:
     tenant, other = prepared(operator), operator.tenant()
     scope = f"tenant:{tenant.name}"
@@ -387,7 +388,6 @@ def test_a_budget_whose_record_names_no_tenant_is_that_of_its_scope(operator: Op
     assert tenant.amounts()["remaining"] == 1_000
     assert by_key(tenant, "DEBIT", 10, scope).status_code == 200
     assert tenant.amounts()["remaining"] == 990
-
 
 
 def test_the_operator_says_whose_it_is(operator: Operator) -> None:
