@@ -20,11 +20,15 @@ _NEEDED = ("scope", "unit", "ledger_id")
 """What a row is done by."""
 
 
-async def bulk_action_budgets(store: Store, call: Call, body: Body) -> bytes:
+async def bulk_action_budgets(
+    store: Store, call: Call, body: Body, *, changeover: bool = False
+) -> bytes:
     """The BudgetBulkActionResponse, as JSON.
 
     Args:
         body: BudgetBulkActionRequest.
+        changeover: whether rows that the reference has done under the same key count as done here,
+            and those that are done here count there.
 
     Raises:
         Refusal: 400 for an action without what it needs; TENANT_NOT_FOUND; see :func:`perform`.
@@ -59,7 +63,7 @@ async def bulk_action_budgets(store: Store, call: Call, body: Body) -> bytes:
             unit = ledger["unit"]
             raise Refusal("UNIT_MISMATCH", f"The budget is in {unit}, not in {amount['unit']}")
         try:
-            await fund_row(store, call, tenant_id, ledger, body, run)
+            await fund_row(store, call, tenant_id, ledger, body, run, changeover=changeover)
         except Refusal as refused:
             if refused.code == "NO_DEBT":
                 raise RowSkipped from None
