@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.principal import OPERATOR, Principal
+from cycles_server.auth.redaction import without_secrets
 from cycles_server.governance.call import Call
 from cycles_server.governance.refused_calls import (
     BY_OPERATOR,
@@ -33,10 +33,6 @@ PATIENCE_S = 0.5
 _LONGEST_OPERATION = 256
 _LONGEST_TEXT = 1024
 _LONGEST_AGENT = 512
-
-# Tenants' secrets and their hashes: of this server's making, and of others'.
-_SECRET = re.compile(r"(?:cyc_[a-z]+|whsec)_\w{6,}|\$2[abxy]\$\d\d\$[./0-9A-Za-z]{53}")
-_HIDDEN = "…"
 
 
 class RefusalTrail:
@@ -147,7 +143,5 @@ class RefusalTrail:
 
     def _line(self, text: str, length: int) -> str:
         """A text on one line, without secrets, cut to a length."""
-        if self._settings.admin_api_key:
-            text = text.replace(self._settings.admin_api_key, _HIDDEN)
-        text = _SECRET.sub(_HIDDEN, text)
+        text = without_secrets(text, self._settings.admin_api_key)
         return "".join(sign if sign.isprintable() else " " for sign in text[:length])
