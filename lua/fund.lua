@@ -6,7 +6,8 @@
 -- ARGV  the head; scope; operation: CREDIT, DEBIT, RESET, RESET_SPENT or REPAY_DEBT; amount; spent
 --         (of RESET_SPENT); request_hash: '' for a call without idempotency key; changeover_hash:
 --         the reference's own hash of the request where its fundings count too, else ''; only_debt:
---         '1' for a repayment that is not to go beyond the debt, else ''
+--         '1' for a repayment that is not to go beyond the debt, else ''; names_budget: '1' where
+--         the name of the reference's record tells this budget, else ''
 -- Answers
 --   OK or REPLAY, at (epoch ms); allocated, remaining, debt and spent, each before and after
 --   STALE            the credential must be read again
@@ -17,12 +18,15 @@
 -- @include mutation
 local budget_record, funding_record, reference_record, reference_hash =
   unpack(KEYS, HEAD_KEYS + 1)
-local scope, operation, amount, spent, request_hash, changeover_hash, only_debt =
+local scope, operation, amount, spent, request_hash, changeover_hash, only_debt, names_budget =
   unpack(ARGV, HEAD_ARGUMENTS + 1)
 -- @include retention
 -- @include amounts
 -- @include budgets
 -- @include holders
+
+-- How far the reference's clock may be from this store's.
+local CLOCKS_APART_MS = 60000
 
 local function parts_of(stored)
   local parts = {}
@@ -53,14 +57,17 @@ if not budget then return {'ERROR', 'BUDGET_NOT_FOUND'} end
 local amounts = {amount, spent}
 if not load_amounts({budget}, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
 if foreign then
-  -- The reference's keys name no ledger. Only fundings change an allocation: one that is as that
-  -- funding left it tells a repetition from the same key on another ledger, which is refused.
+  -- The reference's keys name no ledger, but for a row of a bulk action. Only fundings change an
+  -- allocation, and each notes its time: a budget that is as that funding left it, and was changed
+  -- then or since, tells a repetition from the same key on another ledger, which is refused.
   local parts = parts_of(foreign)
-  if redis.call('GET', reference_hash) == changeover_hash and #parts == 9
-    and parts[2] == budget.row[ALLOCATED] then
-    local at = given(redis.call('HGET', budget_record, 'updated_at')) or ms(now)
-    return {'REPLAY', at, parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], parts[8],
-      parts[9]}
+  local funded_at = now - FUNDING_IDEMPOTENCY_MS + redis.call('PTTL', reference_record)
+  local changed_at = whole(redis.call('HGET', budget_record, 'updated_at'))
+  local is_own = names_budget == '1' or (parts[2] == budget.row[ALLOCATED]
+    and changed_at and changed_at >= funded_at - CLOCKS_APART_MS)
+  if is_own and redis.call('GET', reference_hash) == changeover_hash and #parts == 9 then
+    return {'REPLAY', ms(changed_at or now), parts[1], parts[2], parts[3], parts[4], parts[5],
+      parts[6], parts[8], parts[9]}
   end
   return {'ERROR', 'IDEMPOTENCY_MISMATCH'}
 end

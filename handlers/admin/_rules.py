@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cycles_server.auth.redaction import without_secrets
 from cycles_server.auth.scopefilter import admits
 from cycles_server.governance.call import Call
 from cycles_server.http.exchange import Exchange
@@ -17,7 +18,9 @@ def call_of(exchange: Exchange, services: Services) -> Call:
         request_id=exchange.request_id,
         trace_id=exchange.trace_id,
         client=exchange.client,
-        user_agent=(exchange.header(b"user-agent") or "")[:512],
+        user_agent=without_secrets(
+            exchange.header(b"user-agent") or "", services.settings.admin_api_key
+        )[:512],
         audit_days=services.settings.audit_retention_authenticated_days,
     )
 

@@ -78,7 +78,12 @@ async def fund_budget(exchange: Exchange, services: Services) -> Reply:
 
 async def bulk_action_budgets(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/admin/budgets/bulk-action."""
-    answer = await act_on_many(services.store, call_of(exchange, services), exchange.body)
+    answer = await act_on_many(
+        services.store,
+        call_of(exchange, services),
+        exchange.body,
+        changeover=services.settings.cycles_reference_replays,
+    )
     return Reply(200, orjson.loads(answer), raw=answer)
 
 

@@ -2,7 +2,7 @@
 --
 -- read_budget(key, scope, tenant, place, holding)  a table whose amounts are still texts; nil
 --   where the tenant has no budget there. A record counts for the tenant it names; one without a
---   tenant counts below `tenant:` only, or where it is known to hold already. `place` is the
+--   tenant counts for that of its scope, or where it is known to hold already. `place` is the
 --   scope's position among the call's scopes.
 -- load_amounts(budgets, amounts, digits)  turns the texts of the budgets, and of the call's own
 --   amounts, into numbers in place; false if one of them is not an integer. An optional amount
@@ -15,6 +15,11 @@ local OVER, REMAINING, RESERVED, SPENT, ALLOCATED, DEBT, LIMIT = 3, 4, 5, 6, 7, 
 local POLICY, CAPS, CREATED_AT = 10, 11, 12
 local longest = 0
 
+local function of_tenant(scope, tenant)
+  local root = 'tenant:' .. string.lower(tenant)
+  return scope == root or string.sub(scope, 1, #root + 1) == root .. '/'
+end
+
 local function read_budget(key, scope, tenant, place, holding)
   local row = redis.call('HMGET', key, 'tenant_id', 'status', 'is_over_limit', 'remaining',
     'reserved', 'spent', 'allocated', 'debt', 'overdraft_limit', 'commit_overage_policy',
@@ -23,7 +28,7 @@ local function read_budget(key, scope, tenant, place, holding)
   if not (remaining or allocated) then return nil end
   if row[1] and row[1] ~= '' then
     if row[1] ~= tenant then return nil end
-  elseif not holding and string.sub(scope, 1, 7) ~= 'tenant:' then
+  elseif not holding and not of_tenant(scope, tenant) then
     return nil
   end
   remaining, allocated = remaining or '', allocated or ''

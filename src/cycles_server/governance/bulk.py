@@ -1,7 +1,9 @@
 """Bulk actions: one action for each row that a filter matches, behind gates, and once for a key.
 
 Who repeats an action under its key within a quarter of an hour gets the first answer. One that was
-broken off is finished by whoever repeats it; rows that were done are not done again.
+broken off is finished by whoever repeats it within a day: which rows it is for was settled before
+the first was touched, for what is done may not match any more; and rows that were done are not done
+again.
 """
 
 from __future__ import annotations
@@ -9,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cycles_server.governance.call import ANY_OWNER, Call, Change, mutate
 from cycles_server.governance.scripts import record_bulk
-from cycles_server.jsontext import canonical, write_json
+from cycles_server.jsontext import canonical, stored_members, write_json
 from cycles_server.refusal import Refusal, invalid
-from cycles_server.store.clock import now_ms
+from cycles_server.store.clock import DAY_MS, now_ms
 from cycles_server.store.errors import StoreCorrupt, StoreFault
 from cycles_server.store.lease import Lease
 from cycles_server.store.store import Store
@@ -26,6 +29,8 @@ Body = dict[str, Any]
 
 MOST_ROWS = 500
 _KEPT_MS = 900_000
+_PLAN_KEPT_MS = DAY_MS
+"""As long as what was done to a row is remembered (``lua/lib/retention.lua``)."""
 _AT_ONCE = 16
 _WAIT_S = 20.0
 _POLL_S = 0.1
@@ -48,8 +53,9 @@ class Action(NamedTuple):
         owner: under whom its audit entry is filed.
         resource_type: of the rows.
         body: the request.
-        matches: finds the rows; the id of each, and what ``act`` needs of it.
-        act: does it to one row. Raises RowSkipped, or Refusal for a row that fails.
+        matches: finds the rows; the id of each, and what ``act`` needs of it, as JSON values.
+        act: does it to one row, in the run of this id: twice in one run is once. Raises RowSkipped,
+            or Refusal for a row that fails.
     """
 
     operation: str
@@ -57,7 +63,20 @@ class Action(NamedTuple):
     resource_type: str
     body: Body
     matches: Callable[[], Awaitable[Sequence[tuple[str, Any]]]]
-    act: Callable[[Any], Awaitable[None]]
+    act: Callable[[Any, str], Awaitable[None]]
+
+
+class _Plan(NamedTuple):
+    """What an action is for, settled before the first row is touched.
+
+    Attributes:
+        run: its id.
+        started_at_ms: by the store's clock.
+    """
+
+    run: str
+    started_at_ms: int
+    rows: Sequence[tuple[str, Any]]
 
 
 @dataclass(slots=True)
@@ -79,7 +98,9 @@ async def perform(store: Store, call: Call, action: Action) -> bytes:
     if not key.strip():
         raise invalid("idempotency_key", "must not be blank")
     digest = hashlib.sha256(canonical(action.body)).hexdigest().encode()
-    record = store.keys.tenant(action.owner).bulk_action(action.operation, key)
+    names = store.keys.tenant(action.owner)
+    record = names.bulk_action(action.operation, key)
+    planned = names.bulk_plan(action.operation, key)
     lease = Lease(store, f"{action.operation}:{key}", ttl_ms=_LEASE_MS, renew_ms=_RENEW_MS)
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
@@ -90,9 +111,11 @@ async def perform(store: Store, call: Call, action: Action) -> bytes:
             if held:
                 # Between the look and the lease another may have come to its end.
                 first = await _first_answer(store, record, digest)
-                return (
-                    first if first is not None else await _run(store, call, action, record, digest)
-                )
+                if first is not None:
+                    return first
+                plan = await _plan(store, action, planned, digest)
+                kept = record_bulk.Keys(answer_record=record, plan_record=planned)
+                return await _carry_out(store, call, action, plan, kept, digest)
         await asyncio.sleep(_POLL_S)
     raise Refusal(
         "INTERNAL_ERROR",
@@ -105,18 +128,46 @@ async def _first_answer(store: Store, record: str, digest: bytes) -> bytes | Non
     stored = await store.read("GET", record)
     if not stored:
         return None
-    of, _, answer = stored.partition(b"\n")
+    return _of_this_request(stored, digest)
+
+
+def _of_this_request(stored: bytes, digest: bytes) -> bytes:
+    """What is kept behind a request's digest. Raises: Refusal where that is another's."""
+    of, _, kept = stored.partition(b"\n")
     if of != digest:
         raise Refusal(
             "IDEMPOTENCY_MISMATCH",
             "This idempotency key was used before with a different request",
         )
-    return bytes(answer)
+    return bytes(kept)
 
 
-async def _run(store: Store, call: Call, action: Action, record: str, digest: bytes) -> bytes:
+async def _plan(store: Store, action: Action, record: str, digest: bytes) -> _Plan:
+    """The plan of a request that was broken off, or a new one.
+
+    Raises:
+        Refusal: more or other rows than there may be; the key belongs to another request.
+        StoreError: the store failed, or the plan cannot be read.
+    """
+    stored = await store.read("GET", record)
+    if not stored:
+        started, rows = await now_ms(store), await _matched(action)
+        plan = _Plan(uuid.uuid4().hex, started, rows)
+        text = digest + b"\n" + write_json(plan._asdict())
+        if await store.write("SET", record, text, "NX", "PX", str(_PLAN_KEPT_MS)):
+            return plan
+        stored = await store.read("GET", record) or b""
+    try:
+        kept = stored_members(_of_this_request(stored, digest))
+        return _Plan(
+            kept["run"], kept["started_at_ms"], [(row_id, row) for row_id, row in kept["rows"]]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreCorrupt(f"{record} is no plan: {error!r}") from None
+
+
+async def _matched(action: Action) -> Sequence[tuple[str, Any]]:
     body = action.body
-    started = await now_ms(store)
     rows = await action.matches()
     counted = {"total_matched": len(rows)}
     if len(rows) > MOST_ROWS:
@@ -128,10 +179,23 @@ async def _run(store: Store, call: Call, action: Action, record: str, digest: by
     expected = body.get("expected_count")
     if expected is not None and expected != len(rows):
         raise Refusal("COUNT_MISMATCH", f"{len(rows)} rows match, not {expected}", details=counted)
+    return rows
+
+
+async def _carry_out(
+    store: Store,
+    call: Call,
+    action: Action,
+    plan: _Plan,
+    kept: record_bulk.Keys,
+    digest: bytes,
+) -> bytes:
+    body, rows = action.body, plan.rows
+    counted = {"total_matched": len(rows)}
     outcome = _Outcome()
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
-        await asyncio.gather(*(_act(action, row_id, row, outcome) for row_id, row in some))
+        await asyncio.gather(*(_act(action, plan.run, one, outcome) for one in some))
     answer = write_json(
         {
             "action": body["action"],
@@ -156,25 +220,28 @@ async def _run(store: Store, call: Call, action: Action, record: str, digest: by
         "amount": (body.get("amount") or {}).get("amount"),
         "unit": (body.get("amount") or {}).get("unit"),
         "idempotency_key": body["idempotency_key"],
-        "duration_ms": await now_ms(store) - started,
+        "duration_ms": await now_ms(store) - plan.started_at_ms,
         "actor_type": "admin_on_behalf_of",
     }
-    await mutate(
-        store,
-        call,
-        action.owner,
-        record_bulk.NAME,
-        record_bulk.Keys(answer_record=record),
-        record_bulk.Arguments(answer=digest + b"\n" + answer, kept_ms=_KEPT_MS),
-        Change(action.operation, action.resource_type, "bulk-action", facts),
-        owner=ANY_OWNER,
+    before = record_bulk.read(
+        await mutate(
+            store,
+            call,
+            action.owner,
+            record_bulk.NAME,
+            kept,
+            record_bulk.Arguments(answer=digest + b"\n" + answer, kept_ms=_KEPT_MS),
+            Change(action.operation, action.resource_type, "bulk-action", facts),
+            owner=ANY_OWNER,
+        )
     )
-    return answer
+    return answer if before is None else _of_this_request(before, digest)
 
 
-async def _act(action: Action, row_id: str, row: Any, outcome: _Outcome) -> None:
+async def _act(action: Action, run: str, one: tuple[str, Any], outcome: _Outcome) -> None:
+    row_id, row = one
     try:
-        await action.act(row)
+        await action.act(row, run)
     except RowSkipped:
         outcome.skipped.append({"id": row_id, "reason": IN_TARGET_STATE})
     except Refusal as refused:

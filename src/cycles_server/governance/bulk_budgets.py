@@ -16,13 +16,19 @@ from cycles_server.refusal import Refusal, invalid
 from cycles_server.store.store import Store
 
 _PAGE = 100
+_NEEDED = ("scope", "unit", "ledger_id")
+"""What a row is done by."""
 
 
-async def bulk_action_budgets(store: Store, call: Call, body: Body) -> bytes:
+async def bulk_action_budgets(
+    store: Store, call: Call, body: Body, *, changeover: bool = False
+) -> bytes:
     """The BudgetBulkActionResponse, as JSON.
 
     Args:
         body: BudgetBulkActionRequest.
+        changeover: whether rows that the reference has done under the same key count as done here,
+            and those that are done here count there.
 
     Raises:
         Refusal: 400 for an action without what it needs; TENANT_NOT_FOUND; see :func:`perform`.
@@ -44,17 +50,20 @@ async def bulk_action_budgets(store: Store, call: Call, body: Body) -> bytes:
         cursor = ""
         while True:
             page = await budget_page(store, tenant_id, {**query, "cursor": cursor})
-            found += [(ledger["ledger_id"], ledger) for ledger in page["ledgers"]]
+            found += [
+                (ledger["ledger_id"], {name: ledger[name] for name in _NEEDED})
+                for ledger in page["ledgers"]
+            ]
             if not page["has_more"]:
                 return found
             cursor = page["next_cursor"]
 
-    async def act(ledger: Body) -> None:
+    async def act(ledger: Body, run: str) -> None:
         if ledger["unit"] != amount["unit"]:
             unit = ledger["unit"]
             raise Refusal("UNIT_MISMATCH", f"The budget is in {unit}, not in {amount['unit']}")
         try:
-            await fund_row(store, call, tenant_id, ledger, body)
+            await fund_row(store, call, tenant_id, ledger, body, run, changeover=changeover)
         except Refusal as refused:
             if refused.code == "NO_DEBT":
                 raise RowSkipped from None

@@ -48,7 +48,7 @@ async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body
                 return found
             cursor = page["next_cursor"]
 
-    async def act(tenant_id: str) -> None:
+    async def act(tenant_id: str, _: str) -> None:
         if body["action"] == "CLOSE":
             await _close(store, call, closings, tenant_id)
         else:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from cycles_server.auth.confirmation import Confirmation, StaleCredential
 from cycles_server.auth.principal import OPERATOR, Principal
+from cycles_server.auth.redaction import json_without_secrets
 from cycles_server.governance.refusals import refusal
 from cycles_server.governance.scripts.head import HeadArguments, HeadKeys
 from cycles_server.jsontext import write_json
@@ -146,8 +147,8 @@ async def mutate(
                 tenant=tenant,
                 owner_rule=owner,
                 audit_id=log_id,
-                audit_members=write_json(members)[1:-1],
-                audit_facts=write_json(facts)[1:-1],
+                audit_members=json_without_secrets(write_json(members)[1:-1]),
+                audit_facts=json_without_secrets(write_json(facts)[1:-1]),
                 audit_kept_ms=call.audit_days * DAY_MS,
             ),
             *arguments,

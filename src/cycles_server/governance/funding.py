@@ -98,6 +98,7 @@ async def fund_budget(
                 request_hash=b"" if key is None else _request_hash(body),
                 changeover_hash=_reference_hash(body) if changeover and key is not None else "",
                 only_debt="",
+                names_budget="",
             ),
             Change("fundBudget", "budget", "", told),
             owner=OPEN_OWNER,
@@ -112,15 +113,23 @@ async def fund_budget(
     return answer
 
 
-async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body: Body) -> None:
+async def fund_row(
+    store: Store,
+    call: Call,
+    tenant_id: str,
+    ledger: Body,
+    body: Body,
+    run: str,
+    *,
+    changeover: bool = False,
+) -> None:
     """Do to one budget what a bulk action does to many; it leaves no entry of its own.
 
-    A row of a bulk action that was broken off and is repeated under its key is not done twice. Its
-    key is in a name space of its own.
-
     Args:
-        ledger: BudgetLedger of the budget.
+        ledger: scope, unit and ledger_id of the budget.
         body: BudgetBulkActionRequest.
+        run: the id under which it is not done twice, in a name space of its own.
+        changeover: as :func:`fund_budget` has it.
 
     Raises:
         Refusal, StoreError: as :func:`fund_budget`; NO_DEBT for a repayment of nothing.
@@ -128,7 +137,8 @@ async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body:
     scope, unit = ledger["scope"], ledger["unit"]
     names = store.keys.tenant(tenant_id)
     record = names.budget(scope, unit)
-    key = body["idempotency_key"]
+    # Under this key the reference does a row, as if it were a funding by itself.
+    reference_key = f"{body['idempotency_key']}:{scope}:{unit}"
     operation = body["action"]
     spent = (body.get("spent") or {}).get("amount", 0) if operation == RESET_SPENT else 0
     await mutate(
@@ -138,9 +148,9 @@ async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body:
         script.NAME,
         script.Keys(
             budget_record=record,
-            funding_record=names.bulk_funding(record, key),
-            reference_record=names.reference_funding(""),
-            reference_hash=names.reference_funding_hash(""),
+            funding_record=names.bulk_funding(record, run),
+            reference_record=names.reference_funding(reference_key),
+            reference_hash=names.reference_funding_hash(reference_key),
         ),
         script.Arguments(
             scope=scope,
@@ -148,8 +158,13 @@ async def fund_row(store: Store, call: Call, tenant_id: str, ledger: Body, body:
             amount=str(body["amount"]["amount"]),
             spent=str(spent),
             request_hash=_request_hash(body),
-            changeover_hash="",
+            changeover_hash=(
+                _reference_hash({**body, "operation": operation, "idempotency_key": reference_key})
+                if changeover
+                else ""
+            ),
             only_debt="1" if operation == REPAY_DEBT else "",
+            names_budget="1",
         ),
         Change("bulkActionBudgets", "budget", ledger["ledger_id"], silent=True),
         owner=OPEN_OWNER,

@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.principal import OPERATOR, Principal
+from cycles_server.auth.redaction import without_secrets
 from cycles_server.governance.call import Call
 from cycles_server.governance.refused_calls import (
     BY_OPERATOR,
@@ -34,9 +34,6 @@ _LONGEST_OPERATION = 256
 _LONGEST_TEXT = 1024
 _LONGEST_AGENT = 512
 
-# Tenants' secrets and their hashes: of this server's making, and of others'.
-_SECRET = re.compile(r"(?:cyc_[a-z]+|whsec)_[\w-]{6,}|\$2[abxy]\$\d\d\$[./0-9A-Za-z]{53}")
-_HIDDEN = "…"
 _OWN_IDS = re.compile(r"(?:key|pol)_[0-9A-Za-z-]{1,40}|[a-z0-9-]{1,64}")
 _OF_KEYS = "key_id"
 _KEY_IDS = "key_"
@@ -150,9 +147,7 @@ class RefusalTrail:
 
     def _line(self, text: str, length: int) -> str:
         """A text on one line, without secrets, cut to a length."""
-        if self._settings.admin_api_key:
-            text = text.replace(self._settings.admin_api_key, _HIDDEN)
-        text = _SECRET.sub(_HIDDEN, text)
+        text = without_secrets(text, self._settings.admin_api_key)
         return "".join(sign if sign.isprintable() else " " for sign in text[:length])
 
 

@@ -169,9 +169,13 @@ class TenantKeys(BucketKeys):
         """What was answered to a bulk action of an operator."""
         return f"{self.tag}cycles:bulk:{operation}:{key}"
 
-    def bulk_funding(self, budget: str, key: str) -> str:
-        """The same of a row of a bulk action; ``key``: the action's."""
-        return f"{self._idem}bulkfund:{budget}:{key}"
+    def bulk_plan(self, operation: str, key: str) -> str:
+        """Which rows an unfinished bulk action is for."""
+        return f"{self.tag}cycles:bulkplan:{operation}:{key}"
+
+    def bulk_funding(self, budget: str, run: str) -> str:
+        """What is remembered of a row of a bulk action; ``run``: its plan's id."""
+        return f"{self._idem}bulkfund:{budget}:{run}"
 
     def reference_funding(self, key: str) -> str:
         """Where the reference remembers a funding, whoever's it was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import uuid
@@ -215,3 +216,21 @@ def test_entries_of_many_at_once_are_all_there(operator: Operator) -> None:
         if entry["request_id"] in requests
     ]
     assert sorted(found) == sorted(requests)
+
+
+def test_no_entry_of_a_change_holds_a_secret(operator: Operator) -> None:
+    tenant = operator.tenant()
+    body = {"tenant_id": tenant.name, "name": "first"}
+    made = operator.http.post("/v1/admin/api-keys", json=body).json()
+    secret = made["key_secret"]
+    hashed = json.loads(operator.redis.get(tenant.names.api_key(made["key_id"])))["key_hash"]
+    answer = operator.http.delete(
+        f"/v1/admin/api-keys/{made['key_id']}",
+        params={"reason": f'found "{secret}" in a log, and {hashed}'},
+        headers={"User-Agent": f"cli {ADMIN_KEY} {secret}"},
+    )
+    assert answer.status_code == 200
+    [entry] = entries_of(operator, tenant.name, answer)
+    assert entry["metadata"]["reason"] == 'found "…" in a log, and …'
+    kept = str(operator.audit(tenant.name))
+    assert [one for one in (secret, hashed, ADMIN_KEY) if one in kept] == []

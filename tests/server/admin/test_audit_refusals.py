@@ -181,7 +181,9 @@ def test_no_entry_holds_a_secret(operator: Operator, stranger: httpx.Client) -> 
     tenant = tenant_at(operator, [])
     hashed = tenant.key_record["key_hash"]
     wrong = f"cyc_live_{'w' * 32}"
-    presented = (tenant.secret, wrong, ADMIN_KEY, hashed, "wrong-operator-secret")
+    # Others make them with the signs of base64; what stands behind one is a part of the secret.
+    foreign = [f"cyc_live_ab-cd_{'z' * 20}", f"whsec_abcdefgh/+-{'z' * 20}="]
+    presented = (tenant.secret, wrong, ADMIN_KEY, hashed, "wrong-operator-secret", "z" * 20)
     refused = [
         stranger.get(TENANTS + "/x", headers={"X-Admin-API-Key": "wrong-operator-secret"}),
         stranger.get(f"{BUDGETS}/lookup", headers={"X-Cycles-API-Key": wrong}),
@@ -190,6 +192,8 @@ def test_no_entry_holds_a_secret(operator: Operator, stranger: httpx.Client) -> 
         *(operator.http.get(f"/v1/admin/{secret}") for secret in (tenant.secret, ADMIN_KEY)),
         operator.http.post(TENANTS, json={"tenant_id": "ok-id", "name": {"key": tenant.secret}}),
         operator.http.post(TENANTS, json={"tenant_id": "ok-id", "name": [hashed]}),
+        *(operator.http.get(f"{TENANTS}/{secret}") for secret in foreign),
+        *(operator.http.delete(f"/v1/admin/api-keys/{secret}") for secret in foreign),
     ]
     for answer in refused:
         assert answer.is_error

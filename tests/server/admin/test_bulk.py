@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from support.operator import Operator
+from support.redis import RedisServer
+from support.server import CyclesServer
 from support.tenants import UNIT, Tenant, error_of, new_key
 
 BUDGETS = "/v1/admin/budgets/bulk-action"
@@ -246,20 +251,72 @@ def test_ten_at_once_are_one(many: Many) -> None:
     assert many.remaining() == 105
 
 
-def test_one_that_was_broken_off_is_finished_by_its_repetition(many: Many) -> None:
+def test_once_its_answer_is_forgotten_the_same_request_is_a_new_one(many: Many) -> None:
     key = new_key()
-    answer = many.act("CREDIT", idempotency_key=key)
-    assert answer.status_code == 200
-    # As if the server had died before the answer was kept: rows are done, some are not.
-    names = many.tenant.names
-    many.operator.redis.delete(names.bulk_action("bulkActionBudgets", key))
-    below = "/workspace:w10"
-    record = names.budget(many.root + below, UNIT)
-    many.operator.redis.delete(names.bulk_funding(record, key))
-    many.set(below, remaining=100, allocated=100)
-    again = many.act("CREDIT", idempotency_key=key)
-    assert ids(again.json()["succeeded"]) == sorted(many.ids.values())
-    assert [many.remaining(name) for name in many.ids] == [105] * 4
+    for times in (1, 2):
+        answer = many.act("CREDIT", idempotency_key=key)
+        assert ids(answer.json()["succeeded"]) == sorted(many.ids.values())
+        assert [many.remaining(name) for name in many.ids] == [100 + 5 * times] * 4
+        # As if a quarter of an hour had passed.
+        many.operator.redis.delete(many.tenant.names.bulk_action("bulkActionBudgets", key))
+
+
+@pytest.fixture
+def server(store: RedisServer, tmp_path: Path) -> Iterator[CyclesServer]:
+    """One that may die."""
+    one = CyclesServer(store.url, tmp_path / "log", arguments=("admin",))
+    yield one
+    one.stop()
+
+
+def test_one_that_was_broken_off_is_finished_by_its_repetition(
+    store: RedisServer, server: CyclesServer
+) -> None:
+    operator = Operator(store.client, server.url)
+    tenant = operator.tenant()
+    scopes = [f"tenant:{tenant.name}/agent:a{number}" for number in range(490)]
+    for scope in scopes:
+        tenant.budget(scope, remaining=-5, debt=5, overdraft_limit=9)
+    body = {
+        "action": "REPAY_DEBT",
+        "amount": {"unit": UNIT, "amount": 5},
+        # What is done does not match any more, neither the filter nor the count.
+        "filter": {"tenant_id": tenant.name, "has_debt": True},
+        "expected_count": len(scopes),
+        "idempotency_key": new_key(),
+    }
+
+    def done() -> int:
+        pipe = store.client.pipeline()
+        for scope in scopes:
+            pipe.hget(tenant.names.budget(scope, UNIT), "debt")
+        return pipe.execute().count(b"0")
+
+    def act() -> None:
+        with suppress(httpx.HTTPError):
+            operator.http.post(BUDGETS, json=body)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    while not done():
+        pass
+    server.kill()
+    thread.join()
+    assert 0 < done() < len(scopes)
+    # As if the time had passed for which a dead server is waited for.
+    store.client.delete(operator.keys.lease(f"bulkActionBudgets:{body['idempotency_key']}"))
+    server.start()
+    # Another request is refused by the unfinished one, too.
+    other = operator.http.post(BUDGETS, json={**body, "reason": "other"})
+    assert error_of(other) == (409, "IDEMPOTENCY_MISMATCH")
+    again = operator.http.post(BUDGETS, json=body)
+    assert again.status_code == 200, again.text
+    assert len(again.json()["succeeded"]) == again.json()["total_matched"] == len(scopes)
+    assert {tenant.amounts(scope)["remaining"] for scope in scopes} == {0}
+    assert done() == len(scopes)
+    assert operator.http.post(BUDGETS, json=body).content == again.content
+    told = [entry["operation"] for entry in operator.audit(tenant.name)]
+    assert told.count("bulkActionBudgets") == 1
 
 
 def test_a_closed_tenants_rows_all_fail(many: Many) -> None:

@@ -1,13 +1,13 @@
-"""A change-over: the reference and this server on one store, one retried on the other."""
+"""Fundings while the reference's admin service and this server write to one store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from support.operator import Operator
 from support.redis import RedisServer
@@ -15,45 +15,151 @@ from support.server import CyclesServer
 from support.tenants import UNIT, Tenant, error_of, new_key
 
 DAY_MS = 86_400_000
+BULK = "/v1/admin/budgets/bulk-action"
 
 
 @pytest.fixture(scope="module")
-def changing(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    log = tmp_path_factory.mktemp("changing") / "log"
+def changing(
+    store: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CyclesServer]:
+    """This server during a change-over."""
+    log = tmp_path_factory.mktemp("changeover") / "log"
     settings = {"CYCLES_REFERENCE_REPLAYS": "true"}
-    server = CyclesServer(store.url, Path(log), arguments=("admin",), settings=settings)
-    operator = Operator(store.client, server.url)
-    yield operator
-    operator.http.close()
+    server = CyclesServer(store.url, log, arguments=("admin",), settings=settings)
+    yield server
     server.stop()
 
 
-def hash_of(body: dict[str, Any]) -> str:
-    """How the reference tells two requests apart: by what it writes of them, absent ones null."""
-    members = ("operation", "amount", "spent", "reason", "idempotency_key", "metadata")
-    written = {name: body.get(name) for name in members}
-    text = json.dumps(written, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+@pytest.fixture
+def operator(changing: CyclesServer, store: RedisServer) -> Operator:
+    return Operator(store.client, changing.url)
 
 
-def names_of(key: str) -> tuple[str, str]:
-    return f"idempotency:fund:v2:{key}", f"idempotency:fund:v2:{key}:hash"
+def written_hash(operation: str, amount: int, key: str, **more: Any) -> str:
+    """What the reference keeps of a request: a digest of it as it writes it again."""
+    members = {
+        "operation": operation,
+        "amount": {"unit": UNIT, "amount": amount},
+        "spent": None,
+        "reason": None,
+        "idempotency_key": key,
+        "metadata": None,
+        **more,
+    }
+    return hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).hexdigest()
 
 
-def funded_by_the_reference(operator: Operator, tenant: Tenant, key: str, amount: int) -> None:
-    """A CREDIT on the tenant's own budget, as the reference leaves it."""
-    record, digest = names_of(key)
-    budget = tenant.names.budget(f"tenant:{tenant.name}", UNIT)
-    before = int(operator.redis.hget(budget, "allocated"))
-    after = before + amount
-    operator.redis.hset(
-        budget,
-        mapping={"allocated": after, "remaining": after, "updated_at": "1790000000000"},
-    )
-    told = f"{before}|{after}|{before}|{after}|0|0|false|0|0"
-    operator.redis.set(record, told, px=DAY_MS)
-    body = {"operation": "CREDIT", "amount": {"unit": UNIT, "amount": amount}}
-    operator.redis.set(digest, hash_of({**body, "idempotency_key": key}), px=DAY_MS)
+def now(operator: Operator) -> int:
+    seconds, micros = operator.redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def was_credited(
+    operator: Operator, tenant: Tenant, amount: int, key: str, *, ago_ms: int = 0, request: str = ""
+) -> None:
+    """The reference has credited the tenant's budget: under ``key``, for the request of that key or
+    of ``request``."""
+    record = tenant.names.budget(f"tenant:{tenant.name}", UNIT)
+    before = tenant.amounts()
+    after = operator.redis.hincrby(record, "allocated", amount)
+    left = operator.redis.hincrby(record, "remaining", amount)
+    operator.redis.hset(record, "updated_at", now(operator) - ago_ms)
+    told = (before["allocated"], after, before["remaining"], left, 0, 0, "false", 0, 0)
+    kept = {
+        tenant.names.reference_funding(key): "|".join(map(str, told)),
+        tenant.names.reference_funding_hash(key): written_hash("CREDIT", amount, request or key),
+    }
+    for name, value in kept.items():
+        operator.redis.set(name, value, px=DAY_MS - ago_ms)
+
+
+def funded(operator: Operator, allocated: int) -> Tenant:
+    tenant = operator.tenant()
+    operator.budget(tenant, allocated)
+    return tenant
+
+
+@pytest.mark.parametrize("ago_ms", [0, 20 * 3_600_000])
+def test_what_the_reference_has_done_is_not_done_again(operator: Operator, ago_ms: int) -> None:
+    tenant, key = funded(operator, 500), new_key()
+    was_credited(operator, tenant, 100, key, ago_ms=ago_ms)
+    answer = operator.fund(tenant, "CREDIT", 100, idempotency_key=key)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["previous_allocated"]["amount"], body["new_allocated"]["amount"]) == (500, 600)
+    assert tenant.amounts()["allocated"] == 600
+    other = operator.fund(tenant, "CREDIT", 101, idempotency_key=key)
+    assert error_of(other) == (409, "IDEMPOTENCY_MISMATCH")
+    assert tenant.amounts()["allocated"] == 600
+
+
+def test_after_another_funding_it_is_not_done_again_either(operator: Operator) -> None:
+    tenant, key = funded(operator, 500), new_key()
+    was_credited(operator, tenant, 100, key)
+    assert operator.fund(tenant, "CREDIT", 1).status_code == 200
+    answer = operator.fund(tenant, "CREDIT", 100, idempotency_key=key)
+    assert error_of(answer) == (409, "IDEMPOTENCY_MISMATCH")
+    assert tenant.amounts()["allocated"] == 601
+
+
+@pytest.mark.parametrize("allocated", [500, 600])
+@pytest.mark.parametrize("touched", [True, False])
+def test_another_ledger_is_not_told_that_it_was_funded(
+    operator: Operator, allocated: int, touched: bool
+) -> None:
+    """Also one with the very amounts that the funded one has."""
+    tenant, other, key = funded(operator, 500), funded(operator, allocated), new_key()
+    if touched:
+        record = other.names.budget(f"tenant:{other.name}", UNIT)
+        operator.redis.hset(record, "updated_at", now(operator) - 600_000)
+    was_credited(operator, tenant, 100, key)
+    answer = operator.fund(other, "CREDIT", 100, idempotency_key=key)
+    assert error_of(answer) == (409, "IDEMPOTENCY_MISMATCH")
+    assert other.amounts()["allocated"] == allocated
+
+
+def test_what_is_done_here_is_kept_as_the_reference_keeps_it(operator: Operator) -> None:
+    tenant, key = funded(operator, 500), new_key()
+    assert operator.fund(tenant, "CREDIT", 7, idempotency_key=key).status_code == 200
+    kept = operator.redis.get(tenant.names.reference_funding(key))
+    assert kept == b"500|507|500|507|0|0|false|0|0"
+    digest = operator.redis.get(tenant.names.reference_funding_hash(key))
+    assert digest == written_hash("CREDIT", 7, key).encode()
+
+
+def act(operator: Operator, tenant: Tenant, amount: int, key: str) -> httpx.Response:
+    body = {
+        "action": "CREDIT",
+        "amount": {"unit": UNIT, "amount": amount},
+        "filter": {"tenant_id": tenant.name},
+        "idempotency_key": key,
+    }
+    return operator.http.post(BULK, json=body)
+
+
+def test_rows_of_a_bulk_action_are_not_done_again(operator: Operator) -> None:
+    tenant, key = funded(operator, 500), new_key()
+    operator.budget(tenant, 500, "/agent:new")
+    row = f"{key}:tenant:{tenant.name}:{UNIT}"
+    was_credited(operator, tenant, 100, row)
+    # Another funding since makes no difference: a row's name tells its ledger.
+    assert operator.fund(tenant, "CREDIT", 1).status_code == 200
+    answer = act(operator, tenant, 100, key)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["succeeded"]) == 2
+    assert tenant.amounts()["allocated"] == 601
+    below = f"tenant:{tenant.name}/agent:new"
+    assert tenant.amounts(below)["allocated"] == 600
+    kept = operator.redis.get(tenant.names.reference_funding(f"{key}:{below}:{UNIT}"))
+    assert kept == b"500|600|500|600|0|0|false|0|0"
+
+
+def test_a_row_of_another_request_fails(operator: Operator) -> None:
+    tenant, key = funded(operator, 500), new_key()
+    was_credited(operator, tenant, 100, f"{key}:tenant:{tenant.name}:{UNIT}", request="other")
+    [failed] = act(operator, tenant, 100, key).json()["failed"]
+    assert failed["error_code"] == "IDEMPOTENCY_MISMATCH"
+    assert tenant.amounts()["allocated"] == 600
 
 
 def test_the_references_own_hash() -> None:
@@ -61,85 +167,46 @@ def test_the_references_own_hash() -> None:
     body = {
         "operation": "CREDIT",
         "amount": {"unit": "USD_MICROCENTS", "amount": 7},
+        "spent": None,
+        "reason": None,
         "idempotency_key": "fund1",
+        "metadata": None,
     }
-    assert hash_of(body) == "139e23bcfe693e7390b3aa7385d8b296c9f1eff3008eb2475d0866bb1ca4bc15"
-
-
-def test_what_was_done_there_is_not_done_again_here(changing: Operator) -> None:
-    tenant, key = changing.tenant(), new_key()
-    changing.budget(tenant)
-    funded_by_the_reference(changing, tenant, key, 7)
-    again = changing.fund(tenant, "CREDIT", 7, idempotency_key=key)
-    assert again.status_code == 200
-    body = again.json()
-    assert body["previous_allocated"]["amount"] == 1000
-    assert body["new_allocated"]["amount"] == body["new_remaining"]["amount"] == 1007
-    assert tenant.amounts()["allocated"] == 1007
-    other = changing.fund(tenant, "CREDIT", 8, idempotency_key=key)
-    assert error_of(other) == (409, "IDEMPOTENCY_MISMATCH")
-    assert tenant.amounts()["allocated"] == 1007
-
-
-def test_the_same_key_on_another_ledger_is_never_a_false_success(changing: Operator) -> None:
-    tenant, other, key = changing.tenant(), changing.tenant(), new_key()
-    changing.budget(tenant)
-    changing.budget(other)
-    funded_by_the_reference(changing, tenant, key, 7)
-    refused = changing.fund(other, "CREDIT", 7, idempotency_key=key)
-    assert error_of(refused) == (409, "IDEMPOTENCY_MISMATCH")
-    assert other.amounts()["allocated"] == 1000
-    assert changing.fund(other, "CREDIT", 7, idempotency_key=new_key()).status_code == 200
+    digest = hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
+    assert digest == "139e23bcfe693e7390b3aa7385d8b296c9f1eff3008eb2475d0866bb1ca4bc15"
 
 
 @pytest.mark.parametrize(
     "more",
     [
-        {},
         {"reason": "größer\n"},
         {"metadata": {"a": [1, 2.5, None], "b": "é"}},
         {"spent": {"unit": UNIT, "amount": 5}},
     ],
 )
-def test_what_is_done_here_is_told_there(changing: Operator, more: dict[str, Any]) -> None:
-    tenant, key = changing.tenant(), new_key()
-    changing.budget(tenant, overdraft_limit={"unit": UNIT, "amount": 5})
+def test_every_member_of_a_funding_is_in_that_hash(
+    operator: Operator, more: dict[str, Any]
+) -> None:
+    tenant, key = funded(operator, 1000), new_key()
     operation = "RESET_SPENT" if "spent" in more else "CREDIT"
-    done = changing.fund(tenant, operation, 2000, idempotency_key=key, **more)
+    done = operator.fund(tenant, operation, 2000, idempotency_key=key, **more)
     assert done.status_code == 200
-    record, digest = names_of(key)
-    amounts = tenant.amounts()
-    told = changing.redis.get(record).decode().split("|")
-    assert told == [
-        *("1000", str(amounts["allocated"])),
-        *("1000", str(amounts["remaining"])),
-        *("0", "0", "false"),
-        *("0", str(amounts["spent"])),
-    ]
+    members = ("operation", "amount", "spent", "reason", "idempotency_key", "metadata")
     body = {"operation": operation, "amount": {"unit": UNIT, "amount": 2000}, **more}
-    assert changing.redis.get(digest).decode() == hash_of({**body, "idempotency_key": key})
-    assert 0 < changing.redis.pttl(record) <= DAY_MS
-    assert 0 < changing.redis.pttl(digest) <= DAY_MS
-    # A retry here is answered from our own record, whatever has happened since.
-    changing.fund(tenant, "CREDIT", 1)
-    again = changing.fund(tenant, operation, 2000, idempotency_key=key, **more)
-    assert again.content == done.content
+    body["idempotency_key"] = key
+    written = {name: body.get(name) for name in members}
+    text = json.dumps(written, separators=(",", ":"), ensure_ascii=False)
+    kept = operator.redis.get(tenant.names.reference_funding_hash(key))
+    assert kept == hashlib.sha256(text.encode()).hexdigest().encode()
 
 
-def test_without_the_setting_the_references_keys_are_its_own(operator: Operator) -> None:
-    tenant, key = operator.tenant(), new_key()
-    operator.budget(tenant)
-    assert operator.fund(tenant, "CREDIT", 7, idempotency_key=key).status_code == 200
-    assert not any(operator.redis.exists(name) for name in names_of(key))
-
-
-def test_a_policy_that_the_reference_rewrote_is_still_its_tenants(changing: Operator) -> None:
-    tenant = changing.tenant()
+def test_a_policy_that_the_reference_rewrote_is_still_its_tenants(operator: Operator) -> None:
+    tenant = operator.tenant()
     body = {"tenant_id": tenant.name, "name": "p", "scope_pattern": f"tenant:{tenant.name}/*"}
-    policy_id = changing.http.post("/v1/admin/policies", json=body).json()["policy_id"]
-    record = json.loads(changing.redis.get(tenant.names.policy(policy_id)))
+    policy_id = operator.http.post("/v1/admin/policies", json=body).json()["policy_id"]
+    record = json.loads(operator.redis.get(tenant.names.policy(policy_id)))
     del record["tenant_id"]  # a member of ours that the reference does not know, and drops
-    changing.redis.set(tenant.names.policy(policy_id), json.dumps(record))
+    operator.redis.set(tenant.names.policy(policy_id), json.dumps(record))
     path = f"/v1/admin/policies/{policy_id}"
     assert tenant.http.patch(path, json={"name": "q"}).json()["name"] == "q"
-    assert error_of(changing.tenant().http.patch(path, json={"name": "r"})) == (404, "NOT_FOUND")
+    assert error_of(operator.tenant().http.patch(path, json={"name": "r"})) == (404, "NOT_FOUND")

@@ -372,6 +372,24 @@ def test_what_a_key_must_be_allowed(
         assert tenant.amounts()["remaining"] == 1000
 
 
+def test_a_budget_whose_record_names_no_tenant_is_that_of_its_scope(operator: Operator) -> None:
+    tenant, other = prepared(operator), operator.tenant()
+    scope = f"tenant:{tenant.name}"
+    operator.redis.hdel(tenant.names.budget(scope, UNIT), "tenant_id")
+    assert error_of(by_key(other, "DEBIT", 10, scope)) == (404, "BUDGET_NOT_FOUND")
+    query = {"tenant_id": other.name, "scope": scope, "unit": UNIT}
+    body = {"operation": "DEBIT", "amount": {"unit": UNIT, "amount": 10}}
+    named = operator.http.post("/v1/admin/budgets/fund", params=query, json=body)
+    assert error_of(named) == (404, "BUDGET_NOT_FOUND")
+    # A stray entry in the other's set does not make it the other's when that tenant is closed.
+    operator.redis.sadd(other.names.budgets, tenant.names.budget(scope, UNIT))
+    closed = operator.http.patch(f"/v1/admin/tenants/{other.name}", json={"status": "CLOSED"})
+    assert closed.status_code == 200
+    assert tenant.amounts()["remaining"] == 1_000
+    assert by_key(tenant, "DEBIT", 10, scope).status_code == 200
+    assert tenant.amounts()["remaining"] == 990
+
+
 def test_the_operator_says_whose_it_is(operator: Operator) -> None:
     tenant, other = prepared(operator), prepared(operator)
     path, body = (

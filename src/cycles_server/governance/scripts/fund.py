@@ -25,6 +25,7 @@ class Arguments(NamedTuple):
     request_hash: bytes
     changeover_hash: str
     only_debt: str
+    names_budget: str
 
 
 class Change(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cycles_server.store.answers import from_records
 from cycles_server.store.link import Reply
 
 NAME = "record_bulk"
@@ -11,6 +12,7 @@ NAME = "record_bulk"
 
 class Keys(NamedTuple):
     answer_record: str
+    plan_record: str
 
 
 class Arguments(NamedTuple):
@@ -18,5 +20,10 @@ class Arguments(NamedTuple):
     kept_ms: int
 
 
-def read(_: Reply) -> None:
-    """It is done, and there is nothing to tell."""
+@from_records
+def read(answer: Reply) -> bytes | None:
+    """None where it is kept; else the one that was kept before."""
+    if answer[0] == b"OK":
+        return None
+    _, first = answer
+    return bytes(first)
