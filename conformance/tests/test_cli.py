@@ -773,6 +773,19 @@ def test_fuzzing_that_cannot_begin(fixtures: Path, tmp_path: Path) -> None:
     assert message.startswith("fuzzing needs a tenant with budgets: the fixtures have no shared")
 
 
+def test_fuzzing_of_the_admin_plane_that_cannot_begin() -> None:
+    def fuzz(*options: str) -> Any:
+        return could_not_run(cli("fuzz", "--plane", "admin", "--seed", "1", *options))
+
+    assert fuzz("--admin-key", "k").startswith("--admin-url: ")
+    nobody = free_port_url()
+    assert fuzz("--admin-url", nobody).startswith("--admin-key: ")
+    assert "cannot be reached" in fuzz("--admin-url", nobody, "--admin-key", "k")
+    with serving(constantly(refusal(401, "UNAUTHORIZED"))) as server:
+        message = fuzz("--admin-url", server.url, "--admin-key", "wrong")
+    assert message.startswith("POST /v1/admin/tenants answered 401")
+
+
 def test_the_server_is_asked_as_the_options_say(run: Run) -> None:
     with serving(constantly(granted())) as server:
         result = run(f"{server.url}/v1/")

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from cycles_conformance import probe
 from cycles_conformance.assertions import matching
 from cycles_conformance.cli import main
-from cycles_conformance.fuzzing import command as fuzzing
+from cycles_conformance.fuzzing import runtime as fuzzing
 from cycles_conformance.properties import replays
 from fake_cycles import Reply, Request, case_file, granted, refusal, reply, serving
 
@@ -192,7 +192,7 @@ def test_a_mistake_in_the_fuzzers_hooks(
 ) -> None:
     hooks = tmp_path / "hooks.py"
     hooks.write_text(
-        "from cycles_conformance.fuzzing import hooks\n"
+        "from cycles_conformance.fuzzing import runtime_hooks as hooks\n"
         "def planted(case):\n    raise AttributeError('planted')\n"
         "hooks._use_own_tenant = planted\n"
     )

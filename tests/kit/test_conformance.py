@@ -14,6 +14,12 @@ from redis import Redis
 from support.running import Running, StartServer
 from support.server import ADMIN_KEY
 
+MUTATIONS = {
+    *("createTenant", "updateTenant", "bulkActionTenants"),
+    *("createApiKey", "updateApiKey", "revokeApiKey"),
+    *("createBudget", "updateBudget", "freezeBudget", "unfreezeBudget"),
+    *("fundBudget", "bulkActionBudgets", "createPolicy", "updatePolicy"),
+}
 EXAMPLES = os.environ.get("CYCLES_FUZZ_EXAMPLES", "25")
 
 
@@ -47,6 +53,24 @@ def test_nothing_found_by_fuzzing(start: StartServer, tmp_path: Path) -> None:
     # A run that never got through would find nothing either.
     assert "Stateful" in run.stdout
     assert spent(running.redis) > 0, "no commit or event of the fuzzer ever succeeded"
+
+
+def test_nothing_found_by_fuzzing_the_admin_plane(start: StartServer, tmp_path: Path) -> None:
+    running = start(arguments=("admin",))
+    command = [
+        sys.executable, "-m", "cycles_conformance", "fuzz", "--plane", "admin",
+        "--admin-url", running.url,
+        "--admin-key", ADMIN_KEY,
+        "--max-examples", EXAMPLES, "--seed", "1", "--", "--no-color",
+    ]  # fmt: skip
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-5_000:]
+    done = {
+        entry["operation"]
+        for entry in map(json.loads, map(running.redis.get, running.redis.keys("audit:log:*")))
+        if entry["status"] < 300
+    }
+    assert done >= MUTATIONS, f"never succeeded: {MUTATIONS - done}"
 
 
 def spent(redis: Redis[Any]) -> int:  # type: ignore[type-arg]

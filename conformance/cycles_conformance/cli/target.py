@@ -60,9 +60,7 @@ def reached(options: Mapping[str, Any]) -> Iterator[dict[str, Client]]:
     click.ClickException (exit code 2)."""
     if not options["url"]:
         raise could_not_run("--url: give the base URL of the server under test")
-    admin_key = options["admin_key"]
-    if admin_key and not (admin_key.isascii() and admin_key.isprintable()):
-        raise could_not_run("--admin-key: no text that a header can carry")
+    _check_admin_key(options["admin_key"])
     urls = {RUNTIME: options["url"], ADMIN: options["admin_spec"] and options["admin_url"]}
     with ExitStack() as stack:
         clients = {
@@ -77,6 +75,23 @@ def reached(options: Mapping[str, Any]) -> Iterator[dict[str, Client]]:
         except TargetLost as error:
             raise could_not_run(str(error)) from error
         yield clients
+
+
+@contextmanager
+def reached_admin(options: Mapping[str, Any]) -> Iterator[Client]:
+    """The client of the admin plane alone, once it has answered; closed at the end. Raises
+    click.ClickException (exit code 2)."""
+    if not options["admin_url"]:
+        raise could_not_run("--admin-url: give the base URL of the admin plane")
+    if not options["admin_key"]:
+        raise could_not_run("--admin-key: give the operator's key")
+    _check_admin_key(options["admin_key"])
+    with closing(_client(URL_OPTIONS[ADMIN], options["admin_url"], options["timeout"])) as client:
+        try:
+            reach(client)
+        except TargetLost as error:
+            raise could_not_run(str(error)) from error
+        yield client
 
 
 def target_of(
@@ -94,6 +109,11 @@ def target_of(
         admin_key=admin_key,
         features=frozenset({"admin_key"} if admin_key else set()),
     )
+
+
+def _check_admin_key(admin_key: str | None) -> None:
+    if admin_key and not (admin_key.isascii() and admin_key.isprintable()):
+        raise could_not_run("--admin-key: no text that a header can carry")
 
 
 def _client(option: str, url: str, timeout: float) -> Client:

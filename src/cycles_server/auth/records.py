@@ -170,6 +170,10 @@ def instant_ms(text: str) -> int:
 
 
 def iso_instant(ms: int) -> str:
-    """The stored form of an instant: ``2026-04-10T12:00:00.123Z``."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    """The stored form of an instant: ``2026-04-10T12:00:00.123Z``.
+
+    Raises:
+        OverflowError: beyond the years 1 to 9999.
+    """
+    moment = _EPOCH + timedelta(milliseconds=ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

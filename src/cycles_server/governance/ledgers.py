@@ -65,7 +65,7 @@ def ledger_body(row: Row, scope: str, unit: str) -> Body:
     def instant(field: str) -> str:
         try:
             return iso_instant(int(row[field]))
-        except (ValueError, OverflowError, OSError):
+        except (ValueError, OverflowError):
             raise StoreCorrupt(f"{scope} in {unit}: {field} is no time") from None
 
     body: Body = {

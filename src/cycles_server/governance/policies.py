@@ -271,7 +271,7 @@ def _check_part(where: str, value: Any, bounds: range | None) -> None:
 def _instant(member: str, text: str) -> str:
     try:
         return iso_instant(read_moment(text).ms)
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError):
         why = "must be an RFC 3339 date-time like 2026-04-10T12:00:00Z"
         raise invalid(member, why) from None
 

@@ -63,7 +63,12 @@ TOLD = (
 
 def tenant_body(record: Record) -> Body:
     """The contract's Tenant."""
-    return {name: record[name] for name in _MEMBERS if record.get(name) is not None}
+    body = {name: record[name] for name in _MEMBERS if record.get(name) is not None}
+    if "metadata" in body:
+        # One value of another server's that the contract cannot say must not cost the whole list.
+        pairs = body["metadata"] if isinstance(body["metadata"], dict) else {}
+        body["metadata"] = {name: text for name, text in pairs.items() if isinstance(text, str)}
+    return body
 
 
 async def create_tenant(store: Store, call: Call, body: Body) -> tuple[Body, bool]:
@@ -185,5 +190,9 @@ def _check_members(body: Mapping[str, Any]) -> None:
     name = body.get("name")
     if name is not None and not (name.strip() and len(name) <= _LONGEST_NAME):
         raise invalid("name", f"must be 1 to {_LONGEST_NAME} characters, not only blanks")
-    if len(body.get("metadata") or {}) > _MOST_METADATA:
+    metadata = body.get("metadata") or {}
+    if len(metadata) > _MOST_METADATA:
         raise invalid("metadata", f"has more than {_MOST_METADATA} entries")
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            raise invalid("metadata", f"{key!r} must be a text")

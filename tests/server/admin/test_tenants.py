@@ -114,6 +114,27 @@ def test_update_changes_what_was_sent_alone(operator: Operator) -> None:
     assert operator.audit(tenant.name)[-1]["metadata"] == {"name": "New"}
 
 
+@pytest.mark.parametrize("value", [1, None, {}, ["a"], True])
+def test_values_of_metadata_are_texts(operator: Operator, value: object) -> None:
+    tenant = operator.tenant(metadata={"a": "1"})
+    body = {"name": "New", "metadata": {"a": "2", "b": value}}
+    refused = operator.http.patch(f"{PATH}/{tenant.name}", json=body)
+    assert error_of(refused) == (400, "INVALID_REQUEST")
+    assert "metadata" in refused.json()["message"]
+    assert "'b'" in refused.json()["message"]
+    kept = operator.http.get(f"{PATH}/{tenant.name}").json()
+    assert (kept["metadata"], "updated_at" in kept) == ({"a": "1"}, False)
+
+
+def test_a_value_of_metadata_that_another_server_wrote(operator: Operator) -> None:
+    tenant = operator.tenant()
+    stored = {"name": tenant.name, "created_at": "2026-01-01T00:00:00Z"}
+    tenant.record(**stored, metadata={"a": "1", "b": 2, "c": {}})
+    assert operator.http.get(f"{PATH}/{tenant.name}").json()["metadata"] == {"a": "1"}
+    listed = operator.http.get(PATH, params={"search": tenant.name}).json()["tenants"]
+    assert [one["metadata"] for one in listed] == [{"a": "1"}]
+
+
 def test_members_that_others_wrote_survive(operator: Operator) -> None:
     tenant = operator.tenant()
     tenant.record(created_at="2026-01-01T00:00:00.123456789Z", ours_not=[1e21, {}, []])
