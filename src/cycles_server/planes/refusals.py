@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.principal import OPERATOR, Principal
