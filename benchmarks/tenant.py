@@ -10,9 +10,8 @@ import orjson
 
 from cycles_server.auth.lookup import look_up
 from cycles_server.auth.records import read_key, read_tenant
+from cycles_server.cli.provision import provide_budget, provide_tenant
 from cycles_server.governance.api_keys import create_api_key
-from cycles_server.governance.budgets import create_budget
-from cycles_server.governance.tenants import create_tenant
 from cycles_server.ledger.scripts import reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
 from cycles_server.store.keys import TenantKeys
@@ -96,6 +95,7 @@ class Tenant:
             reservation=names.reservation(reservation_id),
             expiries=names.ttl,
             creations=names.index,
+            policies=names.policies,
         )
         arguments = reserve.Arguments(
             reservation_prefix=names.reservation_prefix,
@@ -113,6 +113,10 @@ class Tenant:
             metadata=b"",
             scopes_json=self._scopes_json,
             idempotency_key=idempotency_key,
+            policies_known=0,
+            policy_count=0,
+            policy_until="",
+            policy_caps=b"",
         )
         return (
             [*self._head_keys, *keys, *self._budget_keys],
@@ -136,9 +140,9 @@ async def find_tenant(store: Store, name: str, secret: str = "") -> Tenant:
 
 async def provision(store: Store, name: str, *, with_key: bool = True) -> Tenant:
     """Make a tenant, its key and its three budgets."""
-    await create_tenant(store, name)
+    await provide_tenant(store, name)
     secret = await create_api_key(store, name) if with_key else ""
     await asyncio.gather(
-        *(create_budget(store, name, scope, UNIT, ALLOCATED) for scope in scopes_of(name))
+        *(provide_budget(store, name, scope, UNIT, ALLOCATED) for scope in scopes_of(name))
     )
     return await find_tenant(store, name, secret)

@@ -12,16 +12,18 @@ NAME = "reserve"
 
 
 class Keys(NamedTuple):
-    """Behind them the budgets of the scopes; last, if it is kept, the reference's answer."""
+    """Behind them the budgets of the scopes, and the policies that could govern; last, if it is
+    kept, the reference's answer."""
 
     idempotency_record: str
     reservation: str
     expiries: str
     creations: str
+    policies: str
 
 
 class Arguments(NamedTuple):
-    """Behind them the scopes, from the tenant down."""
+    """Behind them the scopes, from the tenant down, and the policies' records."""
 
     reservation_prefix: str
     request_hash: bytes
@@ -38,6 +40,10 @@ class Arguments(NamedTuple):
     metadata: bytes
     scopes_json: bytes
     idempotency_key: str
+    policies_known: int
+    policy_count: int
+    policy_until: str
+    policy_caps: bytes
 
 
 class Held(NamedTuple):
