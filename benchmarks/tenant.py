@@ -117,6 +117,7 @@ class Tenant:
             policy_count=0,
             policy_until="",
             policy_caps=b"",
+            policy_limit="",
         )
         return (
             [*self._head_keys, *keys, *self._budget_keys],

@@ -4,18 +4,20 @@
 -- KEYS  the head (see lib/call), idempotency_record, reservation (the new one), expiries
 --         (reservation:ttl), creations (the tenant's index by creation), policies (see
 --         lib/rulings); behind them the budgets of the subject's scopes in the asked unit, from the
---         tenant down, and the policies that could govern; and last, only where it is to be kept,
---         the reference's record of the answer
+--         tenant down, and the policies that could govern; then, only where reserves are limited,
+--         their counter, and, only where it is to be kept, the reference's record of the answer
 -- ARGV  the head; reservation_prefix (of keys); asked_policy and default_policy: what is asked for
 --         or ruled, and the tenant's own, or ''; subject, action: JSON; metadata: JSON or '';
 --         scopes_json: the affected scopes as an array; policies_known, policy_count, policy_until:
---         see lib/rulings; policy_caps: see lib/caps; behind them the scopes, in the order of the
---         budgets, and the policies' records
+--         see lib/rulings; policy_caps: see lib/caps; policy_limit: reserves in a minute, at
+--         most, or ''; behind them the scopes, in the order of the budgets, and the policies'
+--         records
 -- Answers
 --   OK, expires_at, policy, caps JSON or '', balances
 --   REPLAY, now, the stored fields that the answer is made of
 --   FOREIGN, now, id          the key belongs to a reservation that another server made
 --   STALE                     the credential, or the policies, must be read again
+--   LIMITED, ms               there were as many reserves as the policy allows; ms to the next minute
 --   NO_BUDGET                 no scope has a budget in this unit
 --   ERROR, code [, scope]
 -- @include clock
@@ -24,9 +26,10 @@ local idempotency_record, reservation, expiries, creations, policies =
   unpack(KEYS, HEAD_KEYS + 1)
 local reservation_prefix, request_hash, reservation_id, estimate, unit, lease_ms, grace_ms,
   asked_policy, default_policy, max_extensions, subject, action, metadata, scopes_json,
-  idempotency_key, policies_known, policy_count, policy_until, policy_caps =
+  idempotency_key, policies_known, policy_count, policy_until, policy_caps,
+  policy_limit =
   unpack(ARGV, HEAD_ARGUMENTS + 1)
-local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 5, HEAD_ARGUMENTS + 19
+local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 5, HEAD_ARGUMENTS + 20
 -- @include retention
 -- @include amounts
 -- @include budgets
@@ -63,6 +66,15 @@ if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 -- 2. May it be held?
 local count = #ARGV - SCOPES_AFTER - policy_count
 if policies_changed(BUDGETS_AFTER + count, SCOPES_AFTER + count) then return {'STALE'} end
+local more_after = BUDGETS_AFTER + count + policy_count
+if policy_limit ~= '' then
+  more_after = more_after + 1
+  -- Asked for is asked for: also what its budgets refuse counts.
+  local counter, minute = KEYS[more_after], 60000
+  local made = redis.call('INCR', counter)
+  if made == 1 then redis.call('PEXPIREAT', counter, ms(now - now % minute + minute)) end
+  if made > tonumber(policy_limit) then return {'LIMITED', ms(minute - now % minute)} end
+end
 local budgets = {}
 for place = 1, count do
   budgets[#budgets + 1] =
@@ -115,7 +127,7 @@ redis.call('HSET', reservation,
   'expires_at', expires_at, 'grace_ms', grace_ms, 'idempotency_key', idempotency_key,
   'overage_policy', policy, 'max_extensions', max_extensions, 'extension_count', '0',
   'request_hash', request_hash, 'lease_ms', lease_ms, 'reserve_balances', balances)
-local kept = KEYS[BUDGETS_AFTER + count + policy_count + 1]
+local kept = KEYS[more_after + 1]
 if kept or #budgets < count then
   local scopes = {}
   for index, budget in ipairs(budgets) do scopes[index] = '"' .. budget.scope .. '"' end

@@ -23,7 +23,12 @@ from cycles_server.ledger.bodies import (
 )
 from cycles_server.ledger.call import Call
 from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
-from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
+from cycles_server.ledger.refusals import (
+    budget_not_found,
+    refusal,
+    too_many_reserves,
+    unit_mismatch,
+)
 from cycles_server.ledger.repeating import repeated_for_operator
 from cycles_server.ledger.replays import replayed_reserve
 from cycles_server.ledger.rulings import Ruling, Rulings
@@ -138,10 +143,12 @@ class Ledger:
                     policy_count=len(ruling.keys),
                     policy_until=ruling.until_ms,
                     policy_caps=ruling.caps,
+                    policy_limit=ruling.reserves_per_minute,
                 ),
                 more_keys=[
                     *(names.budget(scope, unit) for scope in scopes.all),
                     *ruling.keys,
+                    *ruling.counter,
                     *self._kept(names, "reserve", reservation_id),
                 ],
                 more_arguments=[*scopes.all, *ruling.records],
@@ -173,6 +180,8 @@ class Ledger:
                     body, call.account, answer.reservation_id, answer.now_ms
                 )
             )
+        if isinstance(answer, reserve.Limited):
+            raise too_many_reserves(ruling.reserves_per_minute, answer.wait_ms)
         raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
 
     @repeated_for_operator

@@ -39,6 +39,7 @@ class StoredPolicy:
         since_ms, until_ms: when it is in effect, the first ms and the first one after.
         caps: JSON; ``{}`` says that there are none.
         default_ttl_ms, max_ttl_ms, max_extensions: in place of the tenant's own.
+        reserves_per_minute: at most, on each scope that it matches.
     """
 
     key: str
@@ -54,6 +55,7 @@ class StoredPolicy:
     default_ttl_ms: int | None = None
     max_ttl_ms: int | None = None
     max_extensions: int | None = None
+    reserves_per_minute: int | None = None
 
     def in_effect(self, now_ms: int) -> bool:
         """Whether it may govern at a time (epoch ms, by the store's clock)."""
@@ -85,6 +87,7 @@ def read_policy(key: str, record: bytes) -> StoredPolicy:
         priority = _given(fields, "priority", _count) or 0
         levels, closed = pattern.precision
         leases = _given(fields, "reservation_ttl_override", _object) or {}
+        rates = _given(fields, "rate_limits", _object) or {}
         return replace(
             empty,
             active=True,
@@ -96,6 +99,7 @@ def read_policy(key: str, record: bytes) -> StoredPolicy:
             default_ttl_ms=_given(leases, "default_ttl_ms", _positive),
             max_ttl_ms=_given(leases, "max_ttl_ms", _positive),
             max_extensions=_given(leases, "max_extensions", _bounded),
+            reserves_per_minute=_given(rates, "max_reservations_per_minute", _positive),
         )
     except (ValueError, KeyError, TypeError):
         return replace(empty, damaged=True)

@@ -40,6 +40,7 @@ class Ruling:
         known: how many policies the tenant had.
         governing: None where no policy does.
         keys, records: of the policies that could govern, a record being empty where there is none.
+        counter: the key that counts reserves, where the governing policy limits them.
         until_ms: from when on another may govern, epoch ms as text; empty for never.
         damaged: the key of a policy that could govern and cannot be understood, if there is one.
     """
@@ -49,6 +50,7 @@ class Ruling:
     governing: StoredPolicy | None = None
     keys: Sequence[str] = ()
     records: Sequence[bytes] = ()
+    counter: Sequence[str] = ()
     until_ms: str = ""
     damaged: str = ""
 
@@ -61,6 +63,12 @@ class Ruling:
     def caps(self) -> bytes:
         """The governing policy's as JSON, ``{}`` where it says that there are none, or empty."""
         return self.governing.caps if self.governing else b""
+
+    @property
+    def reserves_per_minute(self) -> str:
+        """The governing policy's limit, or empty."""
+        limit = self.governing.reserves_per_minute if self.governing else None
+        return "" if limit is None else str(limit)
 
     def over(self, tenant: TenantPolicy) -> TenantPolicy:
         """The tenant's own terms, with the governing policy's in the place of those it names."""
@@ -85,7 +93,7 @@ class PolicySet:
         outdated: whether a script has found them changed, or another in effect.
     """
 
-    tenant: str
+    names: TenantKeys
     by_key: dict[str, StoredPolicy]
     at_ms: int
     outdated: bool = False
@@ -107,14 +115,20 @@ class PolicySet:
         return found
 
     def _made(self, scopes: Sequence[str]) -> Ruling:
-        root = f"tenant:{self.tenant.lower()}"
+        root = f"tenant:{self.names.tenant.lower()}"
         if not tenant_in(scopes[0]):
             # A subject that leaves its tenant out does not get out of the tenant's policies.
             scopes = [root, *(f"{root}/{scope}" for scope in scopes)]
         candidates = [*self._by_pattern.get(None, ())]
-        for pattern in matching(scopes):
+        matched = matching(scopes)
+        for pattern in matched:
             candidates += self._by_pattern.get(pattern, ())
         in_effect = [policy for policy in candidates if policy.in_effect(self.at_ms)]
+        governing = min(in_effect, key=lambda policy: policy.rank, default=None)
+        counter = []
+        if governing and governing.pattern and governing.reserves_per_minute is not None:
+            policy_id = governing.key.removeprefix(self.names.policy_prefix)
+            counter = [self.names.policy_rate(policy_id, matched[governing.pattern])]
         turns = [
             turn
             for policy in candidates
@@ -125,9 +139,10 @@ class PolicySet:
         return Ruling(
             self,
             len(self.by_key),
-            governing=min(in_effect, key=lambda policy: policy.rank, default=None),
+            governing=governing,
             keys=[policy.key for policy in candidates],
             records=[policy.record for policy in candidates],
+            counter=counter,
             until_ms=str(min(turns)) if turns else "",
             damaged=next((policy.key for policy in candidates if policy.damaged), ""),
         )
@@ -187,7 +202,7 @@ class Rulings:
             if policy is None or policy.record != record:
                 policy = read_policy(key, record)
             policies[key] = policy
-        found = PolicySet(names.tenant, policies, epoch_ms(clock))
+        found = PolicySet(names, policies, epoch_ms(clock))
         self._sets[names.tenant] = found
         return found
 

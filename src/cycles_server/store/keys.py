@@ -115,6 +115,10 @@ class TenantKeys(BucketKeys):
     def audit_entry(self, log_id: str) -> str:
         return f"{self.tag}audit:log:{log_id}"
 
+    def policy_rate(self, policy_id: str, scope: str) -> str:
+        """How many reserves there were in this minute on a scope that a policy limits."""
+        return f"{self.tag}cycles:policyrate:{self.tenant}:{policy_id}:{scope}"
+
     def idempotency(self, operation: str, key: str) -> str:
         """``operation``: ``reserve``, ``decide``, ``event``, or ``extend`` (its key follows the
         reservation's id and a colon)."""

@@ -401,6 +401,38 @@ def test_leases_and_extensions(governed: Governed) -> None:
     assert governed.post(f"/v1/reservations/{elsewhere}/extend", body).status_code == 200
 
 
+def test_reserves_are_limited_on_each_scope(governed: Governed) -> None:
+    policy = governed.policy("{}/agent:*", rate_limits={"max_reservations_per_minute": 3})
+    first = governed.body(agent="a")
+    refused: list[httpx.Response] = []
+
+    def asked_four_times() -> bool:
+        refused.clear()
+        for body in (first, *(governed.body(agent="a", toolset="t") for _ in range(3))):
+            answer = governed.post("/v1/reservations", body)
+            if answer.status_code == 429:
+                refused.append(answer)
+        return bool(refused)
+
+    # Where a minute ends in between, the next has begun.
+    assert asked_four_times() or asked_four_times()
+    assert error_of(refused[0]) == (429, "LIMIT_EXCEEDED")
+    assert 1 <= int(refused[0].headers["retry-after"]) <= 60
+    assert int(refused[0].headers["x-ratelimit-reset"]) > 0
+    assert refused[0].headers["x-ratelimit-remaining"] == "0"
+    governed.tenant.budget(f"{governed.root}/agent:b", allocated=0)
+    for _ in range(3):
+        over = governed.post("/v1/reservations", governed.body(agent="b"))
+        assert error_of(over) in ((409, "BUDGET_EXCEEDED"), (429, "LIMIT_EXCEEDED"))
+    # What is done stays done, and what holds nothing is not counted.
+    assert governed.asked("/v1/reservations", first)["decision"] == "ALLOW"
+    assert governed.asked("/v1/decide", governed.body(agent="a"))["decision"] == "ALLOW"
+    counters = governed.operator.redis.keys(f"cycles:policyrate:{governed.tenant.name}:*")
+    assert all(governed.operator.redis.pttl(key) <= 60_000 for key in counters)
+    governed.update(policy, rate_limits={"max_reservations_per_minute": 1_000})
+    assert governed.reserved(agent="a")["decision"] == "ALLOW"
+
+
 # -- damage ---------------------------------------------------------------------------------------
 
 
@@ -423,6 +455,7 @@ def test_leases_and_extensions(governed: Governed) -> None:
         {"reservation_ttl_override": []},
         {"effective_from": "soon"},
         {"effective_until": 5},
+        {"rate_limits": {"max_reservations_per_minute": 0}},
     ],
 )
 def test_one_that_cannot_be_read_lets_nothing_through(

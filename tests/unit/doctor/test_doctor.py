@@ -112,6 +112,7 @@ class Ledger:
                     policy_count=0,
                     policy_until="",
                     policy_caps=b"",
+                    policy_limit="",
                 ),
                 *scopes,
             ],

@@ -105,6 +105,7 @@ def test_reserve(store: RedisServer, tenant: Tenant, damaged: str) -> None:
         policy_count=0,
         policy_until="",
         policy_caps=b"",
+        policy_limit="",
     )
     head_keys = HeadKeys(key_record=tenant.names.record, tenant_record=tenant.names.record)
     head = HeadArguments(
