@@ -1,8 +1,8 @@
 #!lua
 -- create_policy: write a policy under a name that none of its tenant's has.
 --
--- KEYS  the head (see lib/mutation), policy_record (the new one), policies (the tenant's set of
---         policy ids)
+-- KEYS  the head (see lib/mutation), policy_record (the new one), policy_owner (told beside it),
+--         policies (the tenant's set of policy ids)
 -- ARGV  the head; policy_prefix (of keys), policy_id, name, record: JSON
 -- Answers
 --   CREATED
@@ -11,7 +11,7 @@
 -- @include clock
 -- @include instants
 -- @include mutation
-local policy_record, policies = unpack(KEYS, HEAD_KEYS + 1)
+local policy_record, policy_owner, policies = unpack(KEYS, HEAD_KEYS + 1)
 local policy_prefix, policy_id, name, record = unpack(ARGV, HEAD_ARGUMENTS + 1)
 -- @include policy_names
 
@@ -23,6 +23,7 @@ if name_taken(policies, policy_prefix, name, policy_id) then
 end
 
 redis.call('SET', policy_record, record)
+redis.call('SET', policy_owner, tenant)
 redis.call('SADD', policies, policy_id)
 leave_trace('', '')
 return {'CREATED'}

@@ -18,6 +18,7 @@ STAY = {
     "budgets:[^:]+": "the budgets of a tenant",
     "policy:[^:]+": "a policy's record: nobody deletes one",
     "policies:[^:]+": "the policies of a tenant",
+    "cycles:policyowner:[^:]+": "whose a policy is, as long as there is the policy",
     "reservation:ttl": "the live reservations by their end; what ends leaves it",
     "reservation:quarantine": "damaged records that a person has to look at",
     "reservation:idx:[^:]+:created_at_ms": "the reservations of a tenant; pruned in the background",

@@ -47,6 +47,10 @@ class BucketKeys:
     def policy(self, policy_id: str) -> str:
         return self.policy_prefix + policy_id
 
+    def policy_owner(self, policy_id: str) -> str:
+        """Whose a policy is: its record may be written again without that."""
+        return f"{self.tag}cycles:policyowner:{policy_id}"
+
     def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
         """The scope and unit that a budget's key names."""
         scope, _, unit = budget_key[len(self.budget_prefix) :].rpartition(":")

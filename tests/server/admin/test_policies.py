@@ -446,6 +446,21 @@ def test_what_the_reference_wrote_is_its_tenants(operator: Operator) -> None:
     assert [entry["tenant_id"] for entry in operator.audit(tenant.name)[-2:]] == [tenant.name] * 2
 
 
+def test_what_the_reference_wrote_again_is_still_its_tenants(operator: Operator) -> None:
+    tenant, other = operator.tenant(), operator.tenant()
+    policy = created(operator, tenant, scope_pattern="agent:*")
+    path = f"{PATH}/{policy['policy_id']}"
+    with writer(other) as theirs, writer(tenant) as own:
+        for client, status in ((theirs, 404), (own, 200), (operator.http, 200)):
+            operator.redis.set(tenant.names.policy(policy["policy_id"]), json.dumps(policy))
+            assert client.patch(path, json={"priority": 4}).status_code == status
+    entries = operator.audit(tenant.name)[-2:]
+    assert [entry["metadata"]["actor_type"] for entry in entries] == [
+        "api_key",
+        "admin_on_behalf_of",
+    ]
+
+
 def test_writers_at_once_lose_nothing(operator: Operator) -> None:
     tenant = operator.tenant()
     policy = created(operator, tenant)
