@@ -127,7 +127,7 @@ def _add_row(store: Store, pipeline: Pipeline, name: str, number: int) -> None:
     pipeline.sadd(names.api_keys(), f"key_{name}")
     policy = {**_MADE, "policy_id": f"pol_{name}", "scope_pattern": f"agent:{name}"}
     pipeline.set(names.policy(f"pol_{name}"), orjson.dumps(policy))
-    pipeline.sadd(names.policies(), f"pol_{name}")
+    pipeline.sadd(names.policies, f"pol_{name}")
     scope = f"tenant:{names.tenant}/agent:{name}"
     budget = {
         "ledger_id": str(uuid.uuid4()),

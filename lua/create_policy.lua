@@ -1,8 +1,8 @@
 #!lua
 -- create_policy: write a policy under a name that none of its tenant's has.
 --
--- KEYS  the head (see lib/mutation), policy_record (the new one), policies (the tenant's set of
---         policy ids), policies_twin
+-- KEYS  the head (see lib/mutation), policy_record (the new one), policy_owner (told beside it),
+--         policies (the tenant's set of policy ids), policies_twin
 -- ARGV  the head; policy_prefix (of keys), policy_id, name, record: JSON
 -- Answers
 --   CREATED
@@ -13,7 +13,7 @@
 -- @include audit
 -- @include members
 -- @include mutation
-local policy_record, policies, policies_twin = unpack(KEYS, HEAD_KEYS + 1)
+local policy_record, policy_owner, policies, policies_twin = unpack(KEYS, HEAD_KEYS + 1)
 local policy_prefix, policy_id, name, record = unpack(ARGV, HEAD_ARGUMENTS + 1)
 -- @include policy_names
 
@@ -27,5 +27,6 @@ end
 -- First, for its twin's type is all that could still fail.
 join(policies, policies_twin, policy_id)
 redis.call('SET', policy_record, record)
+redis.call('SET', policy_owner, tenant)
 leave_trace('', '')
 return {'CREATED'}

@@ -1,27 +1,29 @@
 #!lua
 -- debit: charge budgets directly, for what could not be estimated before.
 --
--- KEYS  the head (see lib/call), idempotency_record, event (the new one); behind them the budgets
---         of the subject's scopes in the unit, from the tenant down
--- ARGV  the head; event_prefix (of keys); asked_policy and default_policy: what is asked for and
---         the tenant's own, or ''; subject, action: JSON; metadata, metrics: JSON or '';
+-- KEYS  the head (see lib/call), idempotency_record, event (the new one), policies (see
+--         lib/rulings); behind them the budgets of the subject's scopes in the unit, from the
+--         tenant down, and the policies that could govern
+-- ARGV  the head; event_prefix (of keys); asked_policy and default_policy: what is asked for or
+--         ruled, and the tenant's own, or ''; subject, action: JSON; metadata, metrics: JSON or '';
 --         client_time_ms or ''; scopes_json: the affected scopes as an array; kept: '1' only where
 --         the reference's form of the answer is to be kept (no key, as elsewhere: it is a field of
---         the event), else ''; behind them the scopes, in the order of the budgets
+--         the event), else ''; policies_known, policy_count, policy_until: see lib/rulings; behind
+--         them the scopes, in the order of the budgets, and the policies' records
 -- Answers
 --   OK or REPLAY, event id, amount, charged, unit, affected scopes (JSON array), balances,
 --     policy, debt
 --   FOREIGN, id               the key belongs to a debit that another server made
---   STALE                     the credential must be read again
+--   STALE                     the credential, or the policies, must be read again
 --   NO_BUDGET                 no scope has a budget in this unit
 --   ERROR, code [, scope]
 -- @include clock
 -- @include call
-local idempotency_record, event = unpack(KEYS, HEAD_KEYS + 1)
+local idempotency_record, event, policies = unpack(KEYS, HEAD_KEYS + 1)
 local event_prefix, request_hash, event_id, amount, unit, asked_policy, default_policy, subject,
-  action, metadata, metrics, client_time_ms, scopes_json, idempotency_key, kept =
-  unpack(ARGV, HEAD_ARGUMENTS + 1)
-local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 15
+  action, metadata, metrics, client_time_ms, scopes_json, idempotency_key, kept, policies_known,
+  policy_count, policy_until = unpack(ARGV, HEAD_ARGUMENTS + 1)
+local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 3, HEAD_ARGUMENTS + 18
 -- @include retention
 -- @include amounts
 -- @include budgets
@@ -29,6 +31,7 @@ local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 15
 -- @include charge
 -- @include defaults
 -- @include policies
+-- @include rulings
 
 -- 1. Who asks, and was it asked before?
 if credential_stale() then return {'STALE'} end
@@ -49,7 +52,8 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be charged?
-local count = #KEYS - BUDGETS_AFTER
+local count = #ARGV - SCOPES_AFTER - policy_count
+if policies_changed(BUDGETS_AFTER + count, SCOPES_AFTER + count) then return {'STALE'} end
 local budgets = {}
 for place = 1, count do
   budgets[#budgets + 1] =
@@ -73,7 +77,7 @@ local balances = snapshot(budgets)
 local fields = {
   'event_id', event_id, 'tenant', tenant, 'subject_json', subject, 'action_json', action,
   'amount', amount, 'charged_amount', text(charged), 'unit', unit,
-  'scope_path', ARGV[#ARGV], 'affected_scopes', scopes_json,
+  'scope_path', ARGV[SCOPES_AFTER + count], 'affected_scopes', scopes_json,
   'created_at', ms(now), 'idempotency_key', idempotency_key, 'overage_policy', policy,
   'debt_incurred', text(debt), 'request_hash', request_hash, 'event_balances', balances,
 }

@@ -1,27 +1,31 @@
 #!lua
 -- evaluate: would this amount be held? Nothing is, only the answer is kept for a replay.
 --
--- KEYS  the head (see lib/call), idempotency_record, hash_record (of the request beside it);
---         behind them the budgets of the subject's scopes in the unit, from the tenant down
+-- KEYS  the head (see lib/call), idempotency_record, hash_record (of the request beside it),
+--         policies (see lib/rulings); behind them the budgets of the subject's scopes in the unit,
+--         from the tenant down, and the policies that could govern
 -- ARGV  the head; kind: decide or dry_run; no_budget: '1' once no scope is known to have a budget
---         in any unit; scopes_json: the affected scopes as an array; behind them the scopes, in
---         the order of the budgets
+--         in any unit; scopes_json: the affected scopes as an array; policies_known, policy_count,
+--         policy_until: see lib/rulings; policy_caps: see lib/caps; behind them the scopes, in the
+--         order of the budgets, and the policies' records
 -- Answers
 --   OK or REPLAY, the response body as JSON
---   STALE                     the credential must be read again
+--   STALE                     the credential, or the policies, must be read again
 --   NO_BUDGET                 no scope has a budget in this unit (and no_budget is not '1')
 --   ERROR, code
 -- @include clock
 -- @include call
-local idempotency_record, hash_record = unpack(KEYS, HEAD_KEYS + 1)
-local kind, request_hash, no_budget, estimate, unit, scopes_json = unpack(ARGV, HEAD_ARGUMENTS + 1)
-local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 2, HEAD_ARGUMENTS + 6
-local count = #KEYS - BUDGETS_AFTER
+local idempotency_record, hash_record, policies = unpack(KEYS, HEAD_KEYS + 1)
+local kind, request_hash, no_budget, estimate, unit, scopes_json, policies_known, policy_count,
+  policy_until, policy_caps = unpack(ARGV, HEAD_ARGUMENTS + 1)
+local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 3, HEAD_ARGUMENTS + 10
+local count = #ARGV - SCOPES_AFTER - policy_count
 -- @include retention
 -- @include amounts
 -- @include budgets
 -- @include admission
 -- @include caps
+-- @include rulings
 -- @include wording
 
 local UUID_LENGTH = 36
@@ -61,6 +65,7 @@ local closed = tenant_guard == 'CLOSED'
 if mismatch and not closed then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. Would it be held?
+if policies_changed(BUDGETS_AFTER + count, SCOPES_AFTER + count) then return {'STALE'} end
 local budgets = {}
 for place = 1, count do
   budgets[#budgets + 1] =
@@ -81,6 +86,7 @@ else
     caps = caps_of(deepest)
     if not caps then return {'ERROR', 'CORRUPT_BUDGET'} end
   end
+  if not reason then caps = ruled_caps(caps, policy_caps) end
 end
 
 -- 3. Word the answer, in the form in which the reference replays it (see lib/wording). Caps are
@@ -90,7 +96,7 @@ if reason then parts[#parts + 1] = '"reason_code":"' .. reason .. '"' end
 if caps ~= '' then parts[#parts + 1] = '"caps":' .. caps end
 parts[#parts + 1] = '"affected_scopes":' .. scopes_json
 if kind == 'dry_run' then
-  parts[#parts + 1] = '"scope_path":"' .. ARGV[#ARGV] .. '"'
+  parts[#parts + 1] = '"scope_path":"' .. ARGV[SCOPES_AFTER + count] .. '"'
   if not reason then parts[#parts + 1] = '"reserved":' .. amount_json(unit, amounts[1]) end
   parts[#parts + 1] = '"balances":' .. balances_json(unit, budgets)
 end

@@ -2,26 +2,34 @@
 -- reserve: hold an amount on every budget of a subject, or on none.
 --
 -- KEYS  the head (see lib/call), idempotency_record, reservation (the new one), expiries
---         (reservation:ttl), creations (the tenant's index by creation); behind them the budgets
---         of the subject's scopes in the asked unit, from the tenant down; and last, only where it
---         is to be kept, the reference's record of the answer
+--         (reservation:ttl), creations (the tenant's index by creation), policies (see
+--         lib/rulings); behind them the budgets of the subject's scopes in the asked unit, from the
+--         tenant down, and the policies that could govern; then, only where reserves are limited,
+--         their counter, and, only where it is to be kept, the reference's record of the answer
 -- ARGV  the head; reservation_prefix (of keys); asked_policy and default_policy: what is asked for
---         and the tenant's own, or ''; subject, action: JSON; metadata: JSON or ''; scopes_json:
---         the affected scopes as an array; behind them the scopes, in the order of the budgets
+--         or ruled, and the tenant's own, or ''; subject, action: JSON; metadata: JSON or '';
+--         scopes_json: the affected scopes as an array; policies_known, policy_count, policy_until:
+--         see lib/rulings; policy_caps: see lib/caps; policy_limit: reserves in a minute, at
+--         most, or ''; behind them the scopes, in the order of the budgets, and the policies'
+--         records
 -- Answers
 --   OK, expires_at, policy, caps JSON or '', balances
 --   REPLAY, now, the stored fields that the answer is made of
 --   FOREIGN, now, id          the key belongs to a reservation that another server made
---   STALE                     the credential must be read again
+--   STALE                     the credential, or the policies, must be read again
+--   LIMITED, ms               there were as many reserves as the policy allows; ms to the next minute
 --   NO_BUDGET                 no scope has a budget in this unit
 --   ERROR, code [, scope]
 -- @include clock
 -- @include call
-local idempotency_record, reservation, expiries, creations = unpack(KEYS, HEAD_KEYS + 1)
+local idempotency_record, reservation, expiries, creations, policies =
+  unpack(KEYS, HEAD_KEYS + 1)
 local reservation_prefix, request_hash, reservation_id, estimate, unit, lease_ms, grace_ms,
   asked_policy, default_policy, max_extensions, subject, action, metadata, scopes_json,
-  idempotency_key = unpack(ARGV, HEAD_ARGUMENTS + 1)
-local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 4, HEAD_ARGUMENTS + 15
+  idempotency_key, policies_known, policy_count, policy_until, policy_caps,
+  policy_limit =
+  unpack(ARGV, HEAD_ARGUMENTS + 1)
+local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 5, HEAD_ARGUMENTS + 20
 -- @include retention
 -- @include amounts
 -- @include budgets
@@ -29,6 +37,7 @@ local BUDGETS_AFTER, SCOPES_AFTER = HEAD_KEYS + 4, HEAD_ARGUMENTS + 15
 -- @include defaults
 -- @include policies
 -- @include caps
+-- @include rulings
 
 -- 1. Who asks, and was it asked before?
 if credential_stale() then return {'STALE'} end
@@ -55,7 +64,17 @@ if guard then return guard end
 if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 
 -- 2. May it be held?
-local count = #ARGV - SCOPES_AFTER
+local count = #ARGV - SCOPES_AFTER - policy_count
+if policies_changed(BUDGETS_AFTER + count, SCOPES_AFTER + count) then return {'STALE'} end
+local more_after = BUDGETS_AFTER + count + policy_count
+if policy_limit ~= '' then
+  more_after = more_after + 1
+  -- Asked for is asked for: also what its budgets refuse counts.
+  local counter, minute = KEYS[more_after], 60000
+  local made = redis.call('INCR', counter)
+  if made == 1 then redis.call('PEXPIREAT', counter, ms(now - now % minute + minute)) end
+  if made > tonumber(policy_limit) then return {'LIMITED', ms(minute - now % minute)} end
+end
 local budgets = {}
 for place = 1, count do
   budgets[#budgets + 1] =
@@ -74,6 +93,7 @@ local policy = overage_policy(asked_policy, deepest, default_policy)
 local caps = ''
 if deepest.place == count then caps = caps_of(deepest) end
 if not caps then return {'ERROR', 'CORRUPT_BUDGET'} end
+caps = ruled_caps(caps, policy_caps)
 for index = 1, #budgets do
   local budget = budgets[index]
   budget.remaining = budget.remaining - amount
@@ -103,11 +123,11 @@ local balances = table.concat(rows, ';')
 redis.call('HSET', reservation,
   'reservation_id', reservation_id, 'tenant', tenant, 'state', 'ACTIVE', 'subject_json', subject,
   'action_json', action, 'estimate_amount', estimate, 'estimate_unit', unit,
-  'scope_path', ARGV[#ARGV], 'affected_scopes', scopes_json, 'created_at', created,
+  'scope_path', ARGV[SCOPES_AFTER + count], 'affected_scopes', scopes_json, 'created_at', created,
   'expires_at', expires_at, 'grace_ms', grace_ms, 'idempotency_key', idempotency_key,
   'overage_policy', policy, 'max_extensions', max_extensions, 'extension_count', '0',
   'request_hash', request_hash, 'lease_ms', lease_ms, 'reserve_balances', balances)
-local kept = KEYS[BUDGETS_AFTER + count + 1]
+local kept = KEYS[more_after + 1]
 if kept or #budgets < count then
   local scopes = {}
   for index, budget in ipairs(budgets) do scopes[index] = '"' .. budget.scope .. '"' end
@@ -120,7 +140,7 @@ redis.call('SET', idempotency_record, reservation_id, 'PXAT',
 if kept then
   -- @include wording
   -- @include reference
-  local path = ARGV[#ARGV]
+  local path = ARGV[SCOPES_AFTER + count]
   redis.call('SET', kept, '{"decision":"' .. (caps ~= '' and 'ALLOW_WITH_CAPS' or 'ALLOW')
     .. '","reservation_id":"' .. reservation_id .. '","affected_scopes":' .. scopes_json
     .. ',"expires_at_ms":' .. expires_at .. ',"remaining_ttl_ms":' .. lease_ms

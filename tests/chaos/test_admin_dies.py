@@ -163,7 +163,7 @@ def check(operator: Operator, tenant: Tenant) -> None:
     own = {one for one in redis.smembers(names.api_keys()) if one.decode() != tenant.key_id}
     assert told["createApiKey"] == len(own) >= 1
     assert all(redis.exists(names.api_key(one.decode())) for one in own)
-    assert told["createPolicy"] == redis.scard(names.policies()) == 1
+    assert told["createPolicy"] == redis.scard(names.policies) == 1
     assert told["bulkActionBudgets"] == 1
     budgets = [
         tenant.amounts(f"tenant:{tenant.name}{below}") for below in ("", "/agent:a", "/agent:b")

@@ -251,3 +251,23 @@ def test_the_whole_life_of_a_tenant(cluster: Running, operator: Operator) -> Non
     assert (stored["status"], stored["remaining"], stored["reserved"]) == ("CLOSED", "1006", "0")
     told = {entry["operation"] for entry in operator.audit(tenant.name)}
     assert {"reservation.released_via_tenant_cascade", "bulkActionBudgets"} < told
+
+
+def test_policies(cluster: Running, tenant: Tenant, tmp_path: Path) -> None:
+    layout = {"CYCLES_KEY_LAYOUT": "buckets"}
+    admin = CyclesServer(cluster.store.url, tmp_path / "log", arguments=("admin",), settings=layout)
+    pattern = f"tenant:{tenant.name}/workspace:prod/*"
+    body = {"tenant_id": tenant.name, "name": "n", "scope_pattern": pattern}
+    path = f"{admin.url}/v1/admin/policies"
+    policy = httpx.post(path, json=body, headers=ADMIN, timeout=30).json()
+    for priority, policy_id in enumerate((policy["policy_id"], "pol_of-another-maker")):
+        record = {**policy, "status": "DISABLED"}
+        tenant.redis.set(tenant.names.policy(policy_id), json.dumps(record))
+        tenant.redis.sadd(tenant.names.policies, policy_id)
+        caps = {"max_tokens": priority}
+        changes = {"caps": caps, "status": "ACTIVE", "priority": priority}
+        changed = httpx.patch(f"{path}/{policy_id}", json=changes, headers=ADMIN, timeout=30)
+        assert changed.status_code == 200, changed.text
+        told = tenant.reserve(subject=tenant.subject(**SUBJECT)).json()
+        assert (told["decision"], told["caps"]) == ("ALLOW_WITH_CAPS", caps)
+    admin.stop()

@@ -116,7 +116,7 @@ def put_policy(tenant: Tenant, policy_id: str = "", **fields: Any) -> str:
         **fields,
     }
     tenant.redis.set(tenant.names.policy(policy_id), json.dumps(record))
-    tenant.redis.sadd(tenant.names.policies(), policy_id)
+    tenant.redis.sadd(tenant.names.policies, policy_id)
     return policy_id
 
 

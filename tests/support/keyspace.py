@@ -19,6 +19,7 @@ STAY = {
     "policy:[^:]+": "a policy's record: governance alone ends it",
     "policies:[^:]+": "the policies of a tenant",
     "cycles:sorted:((budgets|apikeys|policies):[^:]+|\\{tenants\\})": "a large set in order",
+    "cycles:policyowner:[^:]+": "whose a policy is, as long as there is the policy",
     "reservation:ttl": "the live reservations by their end; what ends leaves it",
     "reservation:quarantine": "damaged records that a person has to look at",
     "reservation:idx:[^:]+:created_at_ms": "the reservations of a tenant; pruned in the background",

@@ -9,9 +9,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cycles_server.refusal import Refusal, invalid
 from cycles_server.scopes import LEVELS, canonical_scope, tenant_in
@@ -22,9 +21,8 @@ _STAND_IN = "x"
 """A value that any level may have: with it in place of the ``*`` a pattern is a scope."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A pattern that can be asked.
+class Pattern(NamedTuple):
+    """A pattern that some scope can match.
 
     Attributes:
         text: its canonical form.
@@ -34,17 +32,35 @@ class Pattern:
 
     text: str
     precision: tuple[int, bool]
-    _form: re.Pattern[str]
-
-    def matches(self, scopes: Sequence[str]) -> bool:
-        """Whether it matches one of the scopes (canonical ones, each with its tenant)."""
-        return any(self._form.fullmatch(scope) for scope in scopes)
 
     def below(self, tenant_id: str) -> str:
         """It as a path below its owner, to be held against a key's scope filter."""
         if tenant_in(self.text):
             return self.text
         return f"tenant:{tenant_id.lower()}/{self.text.removeprefix(_ANYWHERE)}"
+
+
+def matching(scopes: Sequence[str]) -> dict[str, str]:
+    """The canonical texts of all patterns that match one of these scopes, each with the deepest
+    scope that it matches.
+
+    Args:
+        scopes: a subject's, canonical, from the tenant's down.
+    """
+    found: dict[str, str] = {}
+    above = ""
+    for scope in scopes:
+        found[scope] = scope
+        if above:
+            segment = scope[len(above) + 1 :]
+            any_value = f"{segment.partition(':')[0]}:*"
+            for text in (f"{above}/{any_value}", any_value, _ANYWHERE + any_value):
+                found[text] = scope
+            found[_ANYWHERE + segment] = scope
+        above = scope
+    for scope in scopes[:-1]:
+        found[f"{scope}/*"] = scopes[-1]
+    return found
 
 
 def read_pattern(text: str) -> Pattern:
@@ -73,11 +89,10 @@ def read_pattern(text: str) -> Pattern:
         raise invalid(_WHERE, f"{text!r} does not begin with tenant:ID")
     levels = scope.count("/") + 1
     if below_all:
-        return Pattern(f"{scope}/*", (levels, False), re.compile(re.escape(scope) + "/.+"))
+        return Pattern(f"{scope}/*", (levels, False))
     if any_value:
-        scope = scope.removesuffix(_STAND_IN)
-        return Pattern(f"{scope}*", (levels, False), re.compile(re.escape(scope) + "[^/]+"))
-    return Pattern(scope, (levels, True), re.compile(re.escape(scope)))
+        return Pattern(scope.removesuffix(_STAND_IN) + "*", (levels, False))
+    return Pattern(scope, (levels, True))
 
 
 def own_pattern(tenant_id: str, text: str) -> Pattern:
@@ -97,9 +112,8 @@ def _anywhere(text: str, level: str, value: str) -> Pattern:
         raise invalid(_WHERE, f"{text!r}: {level!r} is none of {', '.join(LEVELS[1:])}")
     above = _ANYWHERE if text.startswith(_ANYWHERE) else ""
     if value == "*":
-        return Pattern(f"{above}{level}:*", (1, False), re.compile(f".+/{level}:[^/]+"))
-    scope = _canonical(f"{level}:{value}")
-    return Pattern(above + scope, (1, True), re.compile(".+/" + re.escape(scope)))
+        return Pattern(f"{above}{level}:*", (1, False))
+    return Pattern(above + _canonical(f"{level}:{value}"), (1, True))
 
 
 def _canonical(path: str) -> str:

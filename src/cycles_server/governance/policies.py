@@ -120,7 +120,11 @@ async def create_policy(store: Store, call: Call, tenant_id: str, body: Body) ->
             call,
             tenant_id,
             create.NAME,
-            create.Keys(names.policy(policy_id), *names.listed(names.policies())),
+            create.Keys(
+                names.policy(policy_id),
+                names.policy_owner(policy_id),
+                *names.listed(names.policies),
+            ),
             create.Arguments(
                 policy_prefix=names.policy_prefix,
                 policy_id=policy_id,
@@ -156,13 +160,19 @@ async def find_policy(store: Store, policy_id: str, tenant_id: str | None = None
     """
     keys = store.keys
     buckets = keys.buckets_of_id(policy_id) if tenant_id is None else [keys.tenant(tenant_id)]
-    places = [bucket.policy(policy_id) for bucket in buckets]
-    for key, stored in zip(
-        places, await asyncio.gather(*(store.read("GET", key) for key in places)), strict=True
-    ):
+    found = await asyncio.gather(
+        *(store.read("GET", bucket.policy(policy_id)) for bucket in buckets)
+    )
+    for bucket, stored in zip(buckets, found, strict=True):
         if stored:
+            key = bucket.policy(policy_id)
             record = read_record(key, stored)
             owner = _owner(key, record)
+            if not owner:
+                told = await store.read("GET", bucket.policy_owner(policy_id))
+                owner = (told or b"").decode(errors="replace")
+            if not owner:
+                raise StoreCorrupt(f"{key} does not tell whose it is")
             if tenant_id in (None, owner):
                 return Found(key, owner, record)
     raise no_such_policy(policy_id)
@@ -202,7 +212,7 @@ async def update_policy(store: Store, call: Call, found: Found, body: Body) -> B
     def replacing(key: str, expected: bytes, replacement: bytes) -> Any:
         return (
             replace.NAME,
-            replace.Keys(policy_record=key, policies=names.policies()),
+            replace.Keys(policy_record=key, policies=names.policies),
             replace.Arguments(
                 policy_prefix=names.policy_prefix,
                 policy_id=policy_id,
@@ -230,13 +240,12 @@ def no_such_policy(policy_id: str) -> Refusal:
 
 
 def _owner(key: str, record: Record) -> str:
-    """Whose a policy is: another server's record tells it by its pattern alone."""
-    named = record.get("tenant_id")
-    pattern = record.get("scope_pattern")
-    owner = named or tenant_in(str(pattern).lower())
-    if not isinstance(owner, str) or not owner:
-        raise StoreCorrupt(f"{key} does not tell whose it is")
-    return owner
+    """Whose a policy is by its record. One of another server tells it by its pattern alone; one of
+    ours that it has written again, of a pattern that names no tenant, not at all."""
+    pattern, owner = record.get("scope_pattern"), record.get("tenant_id")
+    if not isinstance(pattern, str) or not isinstance(owner, str | None):
+        raise StoreCorrupt(f"{key} is no policy")
+    return owner or tenant_in(pattern.lower())
 
 
 def _settled(body: Body) -> Body:

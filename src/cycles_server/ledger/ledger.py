@@ -23,9 +23,15 @@ from cycles_server.ledger.bodies import (
 )
 from cycles_server.ledger.call import Call
 from cycles_server.ledger.foreign import Answer, ForeignAnswers, extended
-from cycles_server.ledger.refusals import budget_not_found, refusal, unit_mismatch
+from cycles_server.ledger.refusals import (
+    budget_not_found,
+    refusal,
+    too_many_reserves,
+    unit_mismatch,
+)
 from cycles_server.ledger.repeating import repeated_for_operator
 from cycles_server.ledger.replays import replayed_reserve
+from cycles_server.ledger.rulings import Ruling, Rulings
 from cycles_server.ledger.scripts import commit, debit, evaluate, extend, release, reserve
 from cycles_server.ledger.scripts.head import NoBudget
 from cycles_server.refusal import Refusal
@@ -80,7 +86,8 @@ class Ledger:
     """Asks the scripts. Every method raises, when awaited:
 
     - ``Refusal`` for a refusal, with the contract's code,
-    - ``StaleCredential`` when the records of a caller's key have changed (nothing was done),
+    - ``StaleCredential`` when the records of a caller's key, or the policies of its tenant, have
+      changed (nothing was done),
     - ``StoreError`` when the store failed.
 
     Args:
@@ -94,6 +101,7 @@ class Ledger:
         self.accounts = accounts
         self._reference_replays = reference_replays
         self._foreign = ForeignAnswers(store)
+        self._rulings = Rulings(store)
 
     @repeated_for_operator
     async def reserve(self, call: Call, body: Body, scopes: Scopes, reservation_id: str) -> Outcome:
@@ -101,7 +109,9 @@ class Ledger:
         names = call.account.names
         unit = body["estimate"]["unit"]
         held = str(body["estimate"]["amount"])
-        lease = call.account.policy.lease_ms(body.get("ttl_ms"))
+        ruling = self._rulings.known(names, scopes) or await self._rulings.read(names, scopes)
+        terms = ruling.over(call.account.policy)
+        lease = terms.lease_ms(body.get("ttl_ms"))
         answer = reserve.read(
             await self._run(
                 call,
@@ -111,6 +121,7 @@ class Ledger:
                     reservation=names.reservation(reservation_id),
                     expiries=names.ttl,
                     creations=names.index,
+                    policies=names.policies,
                 ),
                 reserve.Arguments(
                     reservation_prefix=names.reservation_prefix,
@@ -120,20 +131,28 @@ class Ledger:
                     unit=unit,
                     lease_ms=lease,
                     grace_ms=body.get("grace_period_ms", DEFAULT_GRACE_MS),
-                    asked_policy=body.get("overage_policy", ""),
-                    default_policy=call.account.policy.overage_policy,
-                    max_extensions=call.account.policy.max_extensions,
+                    asked_policy=body.get("overage_policy") or ruling.overage_policy,
+                    default_policy=terms.overage_policy,
+                    max_extensions=terms.max_extensions,
                     subject=write_json(body["subject"]),
                     action=write_json(body["action"]),
                     metadata=stored_json(body, "metadata"),
                     scopes_json=scopes.json,
                     idempotency_key=body["idempotency_key"],
+                    policies_known=ruling.known,
+                    policy_count=len(ruling.keys),
+                    policy_until=ruling.until_ms,
+                    policy_caps=ruling.caps,
+                    policy_limit=ruling.reserves_per_minute,
                 ),
                 more_keys=[
                     *(names.budget(scope, unit) for scope in scopes.all),
+                    *ruling.keys,
+                    *ruling.counter,
                     *self._kept(names, "reserve", reservation_id),
                 ],
-                more_arguments=scopes.all,
+                more_arguments=[*scopes.all, *ruling.records],
+                ruling=ruling,
             )
         )
         if isinstance(answer, reserve.Held):
@@ -161,6 +180,8 @@ class Ledger:
                     body, call.account, answer.reservation_id, answer.now_ms
                 )
             )
+        if isinstance(answer, reserve.Limited):
+            raise too_many_reserves(ruling.reserves_per_minute, answer.wait_ms)
         raise await self._no_budget(names, scopes, unit) or budget_not_found(scopes.path)
 
     @repeated_for_operator
@@ -288,6 +309,7 @@ class Ledger:
         """Charge budgets directly, without a reservation."""
         names = call.account.names
         unit = body["actual"]["unit"]
+        ruling = self._rulings.known(names, scopes) or await self._rulings.read(names, scopes)
         # The contract keeps the client's clock out of idempotency: a retry may tell another time.
         compared = {name: value for name, value in body.items() if name != "client_time_ms"}
         answer = debit.read(
@@ -297,6 +319,7 @@ class Ledger:
                 debit.Keys(
                     idempotency_record=names.idempotency("event", body["idempotency_key"]),
                     event=names.event(event_id),
+                    policies=names.policies,
                 ),
                 debit.Arguments(
                     event_prefix=names.event_prefix,
@@ -304,7 +327,7 @@ class Ledger:
                     event_id=event_id,
                     amount=str(body["actual"]["amount"]),
                     unit=unit,
-                    asked_policy=body.get("overage_policy", ""),
+                    asked_policy=body.get("overage_policy") or ruling.overage_policy,
                     default_policy=call.account.policy.overage_policy,
                     subject=write_json(body["subject"]),
                     action=write_json(body["action"]),
@@ -314,9 +337,13 @@ class Ledger:
                     scopes_json=scopes.json,
                     idempotency_key=body["idempotency_key"],
                     kept="1" if self._reference_replays else "",
+                    policies_known=ruling.known,
+                    policy_count=len(ruling.keys),
+                    policy_until=ruling.until_ms,
                 ),
-                more_keys=[names.budget(scope, unit) for scope in scopes.all],
-                more_arguments=scopes.all,
+                more_keys=[*(names.budget(scope, unit) for scope in scopes.all), *ruling.keys],
+                more_arguments=[*scopes.all, *ruling.records],
+                ruling=ruling,
             )
         )
         if isinstance(answer, debit.Foreign):
@@ -336,6 +363,7 @@ class Ledger:
         names = call.account.names
         unit = body["estimate"]["unit"]
         namespace = "reserve" if dry_run else "decide"
+        ruling = self._rulings.known(names, scopes) or await self._rulings.read(names, scopes)
         for no_budget in ("", "1"):
             answer = evaluate.read(
                 await self._run(
@@ -344,6 +372,7 @@ class Ledger:
                     evaluate.Keys(
                         idempotency_record=names.idempotency(namespace, body["idempotency_key"]),
                         hash_record=names.idempotency_hash(namespace, body["idempotency_key"]),
+                        policies=names.policies,
                     ),
                     evaluate.Arguments(
                         kind="dry_run" if dry_run else "decide",
@@ -352,9 +381,14 @@ class Ledger:
                         estimate=str(body["estimate"]["amount"]),
                         unit=unit,
                         scopes_json=scopes.json,
+                        policies_known=ruling.known,
+                        policy_count=len(ruling.keys),
+                        policy_until=ruling.until_ms,
+                        policy_caps=ruling.caps,
                     ),
-                    more_keys=[names.budget(scope, unit) for scope in scopes.all],
-                    more_arguments=scopes.all,
+                    more_keys=[*(names.budget(scope, unit) for scope in scopes.all), *ruling.keys],
+                    more_arguments=[*scopes.all, *ruling.records],
+                    ruling=ruling,
                 )
             )
             if isinstance(answer, evaluate.Decided):
@@ -379,8 +413,9 @@ class Ledger:
         arguments: tuple[Argument, ...],
         *,
         more_keys: Sequence[str] = (),
-        more_arguments: Sequence[str] = (),
+        more_arguments: Sequence[Argument] = (),
         reservation_id: str = "",
+        ruling: Ruling | None = None,
     ) -> Reply:
         account = call.account
         answer = await self._store.call(
@@ -390,6 +425,9 @@ class Ledger:
             [*account.arguments, *arguments, *more_arguments],
         )
         if is_stale(answer):
+            if ruling is not None:
+                # Which of the two has changed is not worth an answer of its own.
+                ruling.policies.outdated = True
             raise StaleCredential
         call.confirmation.done = True
         refused = refused_in(answer)

@@ -54,3 +54,11 @@ def unit_mismatch(scope: str, requested: str, expected: Sequence[str]) -> Refusa
 
 def budget_not_found(scope: str) -> Refusal:
     return Refusal("NOT_FOUND", f"Budget not found for provided scope: {scope}")
+
+
+def too_many_reserves(per_minute: str, wait_ms: int) -> Refusal:
+    return Refusal(
+        "LIMIT_EXCEEDED",
+        f"The policy of this scope allows {per_minute} reservations a minute",
+        retry_after_s=-(-wait_ms // 1000),
+    )

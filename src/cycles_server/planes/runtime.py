@@ -72,7 +72,7 @@ STATUSES = {
     "TENANT_CLOSED": 409,
 }
 
-# No limit is set on authenticated operations; the reference says so with these two values.
+# Authenticated operations have no limit but what a policy sets; the reference says so with these.
 _NO_LIMIT = [(b"x-ratelimit-remaining", b"-1"), (b"x-ratelimit-reset", b"0")]
 
 
@@ -131,7 +131,10 @@ def _answer_headers(exchange: Exchange, reply: Reply) -> list[tuple[bytes, bytes
         return []
     if exchange.tenant is None:
         return _NO_LIMIT
-    return [(b"x-cycles-tenant", exchange.tenant.encode()), *_NO_LIMIT]
+    tenant = (b"x-cycles-tenant", exchange.tenant.encode())
+    if reply.status == 429:  # until when is said with it
+        return [tenant, (b"x-ratelimit-remaining", b"0")]
+    return [tenant, *_NO_LIMIT]
 
 
 RUNTIME = Plane(

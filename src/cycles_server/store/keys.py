@@ -73,6 +73,10 @@ class BucketKeys:
     def policy(self, policy_id: str) -> str:
         return self.policy_prefix + policy_id
 
+    def policy_owner(self, policy_id: str) -> str:
+        """Whose a policy is: its record may be written again without that."""
+        return f"{self.tag}cycles:policyowner:{policy_id}"
+
     def scope_and_unit(self, budget_key: str) -> tuple[str, str]:
         """The scope and unit that a budget's key names."""
         scope, _, unit = budget_key[len(self.budget_prefix) :].rpartition(":")
@@ -118,6 +122,7 @@ class TenantKeys(BucketKeys):
         "budgets",
         "event_prefix",
         "index",
+        "policies",
         "record",
         "tenant",
     )
@@ -127,6 +132,7 @@ class TenantKeys(BucketKeys):
         self.tenant = tenant
         self.record = f"{tag}tenant:{tenant}"
         self.budgets = self.budgets_of(tenant)
+        self.policies = f"{tag}policies:{tenant}"
         self.index = self.index_of(tenant)
         self.event_prefix = f"{tag}event:evt_"
         self.audit_tenant_index = f"{tag}{_AUDIT}{tenant}"
@@ -141,15 +147,16 @@ class TenantKeys(BucketKeys):
         """The ids of the tenant's webhook subscriptions."""
         return f"{self.tag}webhooks:{self.tenant}"
 
-    def policies(self) -> str:
-        return f"{self.tag}policies:{self.tenant}"
-
     def listed(self, members: str) -> Listed:
         """One of the tenant's sets, with its twin."""
         return Listed(members, f"{self.tag}{_TWIN}{members[len(self.tag) :]}")
 
     def event(self, event_id: str) -> str:
         return self.event_prefix + event_id
+
+    def policy_rate(self, policy_id: str, scope: str) -> str:
+        """How many reserves there were in this minute on a scope that a policy limits."""
+        return f"{self.tag}cycles:policyrate:{self.tenant}:{policy_id}:{scope}"
 
     def idempotency(self, operation: str, key: str) -> str:
         """``operation``: ``reserve``, ``decide``, ``event``, or ``extend`` (its key follows the

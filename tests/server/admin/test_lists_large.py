@@ -107,7 +107,7 @@ def test_a_page_of_tenants_keys_or_policies_costs_the_page(operator: Operator, c
         pipe.sadd(names.api_keys(), name)
         row = {**made, "policy_id": name, "scope_pattern": "agent:*"}
         pipe.set(names.policy(name), json.dumps(row))
-        pipe.sadd(names.policies(), name)
+        pipe.sadd(names.policies, name)
     pipe.execute()
     whose = {"tenant_id": tenant.name}
     for path, asked, more in (

@@ -96,7 +96,7 @@ def listed(request: pytest.FixtureRequest, operator: Operator) -> Listed:
 
         def drop_policy(policy_id: str) -> None:
             redis.delete(tenant.names.policy(policy_id))
-            redis.srem(tenant.names.policies(), policy_id)
+            redis.srem(tenant.names.policies, policy_id)
 
         return Listed(path, tenants_own(tenant), {}, made, drop_policy)
     by_id = {put_budget(tenant, f"/agent:a{n}"): f"/agent:a{n}" for n in range(ROWS)}

@@ -70,7 +70,7 @@ def of_the_reference(operator: Operator, tenant: Tenant, **members: Any) -> dict
         **members,
     }
     operator.redis.set(tenant.names.policy(record["policy_id"]), json.dumps(record))
-    operator.redis.sadd(tenant.names.policies(), record["policy_id"])
+    operator.redis.sadd(tenant.names.policies, record["policy_id"])
     return record
 
 
@@ -93,7 +93,7 @@ def test_a_new_one_is_in_force_and_told_of(operator: Operator) -> None:
         "priority": 0,
         "status": "ACTIVE",
     }
-    assert operator.redis.smembers(tenant.names.policies()) == {policy_id.encode()}
+    assert operator.redis.smembers(tenant.names.policies) == {policy_id.encode()}
     assert stored(operator, tenant, made.json()) == {**made.json(), "tenant_id": tenant.name}
     entry = operator.audit(tenant.name)[-1]
     assert entry["operation"] == "createPolicy"
@@ -198,7 +198,7 @@ def test_what_matches_no_scope_of_the_tenant(operator: Operator, pattern: str) -
     refused = create(operator, tenant, scope_pattern=pattern.format(tenant.name))
     assert error_of(refused) == (400, "INVALID_REQUEST")
     assert "scope_pattern" in refused.json()["message"]
-    assert not operator.redis.exists(tenant.names.policies())
+    assert not operator.redis.exists(tenant.names.policies)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_what_is_not_allowed_makes_none(
     refused = operator.http.post(PATH, json=given)
     assert error_of(refused) == (400, "INVALID_REQUEST")
     assert named in refused.json()["message"]
-    assert not operator.redis.exists(tenant.names.policies())
+    assert not operator.redis.exists(tenant.names.policies)
 
 
 def test_names_are_unique_within_a_tenant(operator: Operator) -> None:
@@ -252,7 +252,7 @@ def test_names_are_unique_within_a_tenant(operator: Operator) -> None:
     assert error_of(again) == (409, "DUPLICATE_RESOURCE")
     of_the_reference(operator, tenant)
     assert error_of(create(operator, tenant, name="p1")) == (409, "DUPLICATE_RESOURCE")
-    assert operator.redis.scard(tenant.names.policies()) == 2
+    assert operator.redis.scard(tenant.names.policies) == 2
     assert [entry["operation"] for entry in operator.audit(tenant.name)].count("createPolicy") == 1
 
 
@@ -268,7 +268,7 @@ def test_ten_at_once_make_one(operator: Operator) -> None:
     for thread in threads:
         thread.join()
     assert sorted(statuses) == [201] + [409] * 9
-    assert operator.redis.scard(tenant.names.policies()) == 1
+    assert operator.redis.scard(tenant.names.policies) == 1
 
 
 def test_the_owner_must_be_in_force(operator: Operator) -> None:
@@ -279,7 +279,7 @@ def test_the_owner_must_be_in_force(operator: Operator) -> None:
     assert error_of(create(operator, tenant)) == (400, "INVALID_REQUEST")
     tenant.record(status="CLOSED")
     assert error_of(create(operator, tenant)) == (409, "TENANT_CLOSED")
-    assert not operator.redis.exists(tenant.names.policies())
+    assert not operator.redis.exists(tenant.names.policies)
 
 
 @pytest.mark.parametrize(
@@ -444,6 +444,21 @@ def test_what_the_reference_wrote_is_its_tenants(operator: Operator) -> None:
     assert after == {**record, "priority": 4}
     update(operator, record, {"status": "DISABLED"})
     assert [entry["tenant_id"] for entry in operator.audit(tenant.name)[-2:]] == [tenant.name] * 2
+
+
+def test_what_the_reference_wrote_again_is_still_its_tenants(operator: Operator) -> None:
+    tenant, other = operator.tenant(), operator.tenant()
+    policy = created(operator, tenant, scope_pattern="agent:*")
+    path = f"{PATH}/{policy['policy_id']}"
+    with writer(other) as theirs, writer(tenant) as own:
+        for client, status in ((theirs, 404), (own, 200), (operator.http, 200)):
+            operator.redis.set(tenant.names.policy(policy["policy_id"]), json.dumps(policy))
+            assert client.patch(path, json={"priority": 4}).status_code == status
+    entries = operator.audit(tenant.name)[-2:]
+    assert [entry["metadata"]["actor_type"] for entry in entries] == [
+        "api_key",
+        "admin_on_behalf_of",
+    ]
 
 
 def test_writers_at_once_lose_nothing(operator: Operator) -> None:

@@ -24,7 +24,7 @@ def test_every_twin_is_compared(
         keys.listed_tenants,
         names[0].listed(names[0].budgets),
         names[1].listed(names[1].api_keys()),
-        names[2].listed(names[2].policies()),
+        names[2].listed(names[2].policies),
     ]
     members = [f"m{number:04d}" for number in range(600)]
     for one in listed:
@@ -32,7 +32,7 @@ def test_every_twin_is_compared(
         client.zadd(one.twin, dict.fromkeys(members[:-1], 0))
     untouched = names[3].listed(names[3].budgets)
     client.sadd(untouched.members, *members)
-    gone = names[3].listed(names[3].policies())
+    gone = names[3].listed(names[3].policies)
     client.zadd(gone.twin, {"m": 0})
     assert on_store(empty_store.url, tend_twins, keys) == 2 * len(listed) + 1
     for one in listed:
@@ -43,7 +43,7 @@ def test_every_twin_is_compared(
 
 def test_what_is_no_twin_is_passed_by(empty_store: RedisServer, client: Redis) -> None:
     names = Keys().tenant("a")
-    odd, good = names.listed(names.budgets), names.listed(names.policies())
+    odd, good = names.listed(names.budgets), names.listed(names.policies)
     client.set(odd.twin, "x")
     client.set(names.listed(names.api_keys()).members, "x")
     client.zadd(names.listed(names.api_keys()).twin, {"m": 0})

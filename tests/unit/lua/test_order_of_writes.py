@@ -73,7 +73,7 @@ def test_expire(store: RedisServer, tenant: Tenant, damaged: str) -> None:
         assert store.client.zcard(names["expiries"]) == 2  # both still wait to be settled
 
 
-@pytest.mark.parametrize("damaged", ["expiries", "creations"])
+@pytest.mark.parametrize("damaged", ["expiries", "creations", "policies"])
 def test_reserve(store: RedisServer, tenant: Tenant, damaged: str) -> None:
     reservation_id = str(uuid.uuid4())
     keys = reserve.Keys(
@@ -81,6 +81,7 @@ def test_reserve(store: RedisServer, tenant: Tenant, damaged: str) -> None:
         reservation=tenant.names.reservation(reservation_id),
         expiries=f"x-{tenant.name}:e",
         creations=f"x-{tenant.name}:c",
+        policies=f"x-{tenant.name}:p",
     )
     store.client.set(getattr(keys, damaged), "not a sorted set", px=60_000)
     scope = f"tenant:{tenant.name}"
@@ -100,6 +101,11 @@ def test_reserve(store: RedisServer, tenant: Tenant, damaged: str) -> None:
         metadata=b"",
         scopes_json=b"[]",
         idempotency_key="k",
+        policies_known=0,
+        policy_count=0,
+        policy_until="",
+        policy_caps=b"",
+        policy_limit="",
     )
     head_keys = HeadKeys(key_record=tenant.names.record, tenant_record=tenant.names.record)
     head = HeadArguments(

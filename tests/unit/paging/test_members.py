@@ -212,6 +212,6 @@ def test_a_store_that_takes_no_writes_is_read_all_the_same(
 
 def test_names_of_twins_lead_back(keys: Keys) -> None:
     names = keys.tenant("acme")
-    for members in (names.budgets, names.api_keys(), names.policies()):
+    for members in (names.budgets, names.api_keys(), names.policies):
         assert keys.listed_by_twin(names.listed(members).twin) == names.listed(members)
     assert keys.listed_by_twin(keys.listed_tenants.twin) == keys.listed_tenants

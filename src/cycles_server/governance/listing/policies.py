@@ -14,7 +14,6 @@ from cycles_server.governance.records import Record
 from cycles_server.paging.cursors import Place
 from cycles_server.paging.queries import given
 from cycles_server.store.errors import StoreCorrupt
-from cycles_server.store.keys import TenantKeys
 from cycles_server.store.store import Store
 
 _KIND = "policies"
@@ -55,7 +54,7 @@ async def policy_page(
         _KIND,
         "policies",
         [tenant, pattern, status, scope_filter],
-        walk=lambda after: owned_walk(store, tenant, TenantKeys.policies, after),
+        walk=lambda after: owned_walk(store, tenant, lambda names: names.policies, after),
         look=look,
         body_of=lambda body: body,
         sort_keys={},

@@ -11,6 +11,7 @@ NAME = "create_policy"
 
 class Keys(NamedTuple):
     policy_record: str
+    policy_owner: str
     policies: str
     policies_twin: str
 

@@ -12,14 +12,15 @@ NAME = "debit"
 
 
 class Keys(NamedTuple):
-    """Behind them the budgets of the scopes."""
+    """Behind them the budgets of the scopes, and the policies that could govern."""
 
     idempotency_record: str
     event: str
+    policies: str
 
 
 class Arguments(NamedTuple):
-    """Behind them the scopes, from the tenant down.
+    """Behind them the scopes, from the tenant down, and the policies' records.
 
     Attributes:
         kept: ``1`` where the reference's form of the answer is to be kept, else empty.
@@ -40,6 +41,9 @@ class Arguments(NamedTuple):
     scopes_json: bytes
     idempotency_key: str
     kept: str
+    policies_known: int
+    policy_count: int
+    policy_until: str
 
 
 class Debited(NamedTuple):

@@ -12,14 +12,15 @@ NAME = "evaluate"
 
 
 class Keys(NamedTuple):
-    """Behind them the budgets of the scopes."""
+    """Behind them the budgets of the scopes, and the policies that could govern."""
 
     idempotency_record: str
     hash_record: str
+    policies: str
 
 
 class Arguments(NamedTuple):
-    """Behind them the scopes, from the tenant down.
+    """Behind them the scopes, from the tenant down, and the policies' records.
 
     Attributes:
         kind: ``decide`` or ``dry_run``.
@@ -32,6 +33,10 @@ class Arguments(NamedTuple):
     estimate: str
     unit: str
     scopes_json: bytes
+    policies_known: int
+    policy_count: int
+    policy_until: str
+    policy_caps: bytes
 
 
 class Decided(NamedTuple):

@@ -9,19 +9,22 @@ from cycles_server.store.answers import REPLAY, from_records
 from cycles_server.store.link import Reply
 
 NAME = "reserve"
+LIMITED = b"LIMITED"
 
 
 class Keys(NamedTuple):
-    """Behind them the budgets of the scopes; last, if it is kept, the reference's answer."""
+    """Behind them the budgets of the scopes, and the policies that could govern; then, if
+    reserves are limited, their counter, and, if it is kept, the reference's answer."""
 
     idempotency_record: str
     reservation: str
     expiries: str
     creations: str
+    policies: str
 
 
 class Arguments(NamedTuple):
-    """Behind them the scopes, from the tenant down."""
+    """Behind them the scopes, from the tenant down, and the policies' records."""
 
     reservation_prefix: str
     request_hash: bytes
@@ -38,6 +41,11 @@ class Arguments(NamedTuple):
     metadata: bytes
     scopes_json: bytes
     idempotency_key: str
+    policies_known: int
+    policy_count: int
+    policy_until: str
+    policy_caps: bytes
+    policy_limit: str
 
 
 class Held(NamedTuple):
@@ -71,6 +79,12 @@ class Replayed(NamedTuple):
     policy: str
 
 
+class Limited(NamedTuple):
+    """There were as many reserves in this minute as the governing policy allows."""
+
+    wait_ms: int
+
+
 class Foreign(NamedTuple):
     """The key belongs to a reservation that another server made."""
 
@@ -79,7 +93,7 @@ class Foreign(NamedTuple):
 
 
 @from_records
-def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
+def read(answer: Reply) -> Held | Replayed | Foreign | Limited | NoBudget:
     """The answer by name."""
     kind = answer[0]
     if kind == b"OK":
@@ -103,6 +117,8 @@ def read(answer: Reply) -> Held | Replayed | Foreign | NoBudget:
             rows,
             (policy or b"").decode(),
         )
+    if kind == LIMITED:
+        return Limited(int(answer[1]))
     if kind == FOREIGN:
         _, now, reservation_id = answer
         return Foreign(int(now), reservation_id.decode())
