@@ -94,6 +94,7 @@ class Tenant:
             reservation=names.reservation(reservation_id),
             expiries=names.ttl,
             creations=names.index,
+            policies=names.policies,
         )
         arguments = reserve.Arguments(
             reservation_prefix=names.reservation_prefix,
@@ -111,6 +112,11 @@ class Tenant:
             metadata=b"",
             scopes_json=self._scopes_json,
             idempotency_key=idempotency_key,
+            policies_known=0,
+            policy_count=0,
+            policy_until="",
+            policy_caps=b"",
+            policy_limit="",
         )
         return (
             [*self._head_keys, *keys, *self._budget_keys],
