@@ -4,5 +4,5 @@
 --                          a twin up to date that lacks something, at the cost of the whole set.
 local function join(set, twin, member)
   redis.call('SADD', set, member)
-  if redis.call('EXISTS', twin) == 1 then redis.call('ZADD', twin, 0, member) end
+  if redis.call('TYPE', twin).ok == 'zset' then redis.call('ZADD', twin, 0, member) end
 end

@@ -46,6 +46,8 @@ _REPLACED = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 # At most 15 digits and no exponent: a double gives them back as they were.
 _ALWAYS_EXACT = re.compile(r"-?(?=[0-9.]{1,16}$)[0-9]+\.[0-9]+")
 _INT64_CHARACTERS = 20
+_SURELY_WRITABLE = 200
+"""Objects and arrays that cannot be nested too deeply for the writer, which takes 254."""
 
 _SHOWN_DIGITS = 40
 _SHOWN_PLACE = 200
@@ -263,9 +265,14 @@ def stored_members(text: bytes) -> dict[str, Any]:
     """The members of a record in the store, each number as it was written.
 
     Raises:
-        ValueError: it is no JSON object.
+        ValueError: it is no JSON object, or one that could be read and never be written again.
     """
-    value = _AS_WRITTEN.decode(text.decode())
+    try:
+        value = _AS_WRITTEN.decode(text.decode())
+        if _HALF_A_PAIR.search(text) or text.count(b"{") + text.count(b"[") > _SURELY_WRITABLE:
+            write_json([[value]])  # as deep as it may stand in an answer
+    except (RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from None
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
     return value

@@ -10,7 +10,7 @@ import orjson
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.refused_calls import BY_OPERATOR
-from cycles_server.jsontext import stored_members, write_json
+from cycles_server.jsontext import stored_members
 from cycles_server.paging.windows import Moment, read_moment
 
 Entry = Mapping[str, Any]
@@ -43,12 +43,7 @@ def read_entry(stored: bytes) -> Entry:
 
 def _read_slowly(stored: bytes) -> Entry:
     """One in which another server has kept a number that the quick reader cannot hold."""
-    try:
-        entry = stored_members(stored)
-        write_json(entry)  # half of a surrogate pair could be read, and never be answered
-    except (TypeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    return entry
+    return stored_members(stored)
 
 
 def text_in(entry: Entry, name: str) -> str | None:

@@ -152,6 +152,7 @@ async def _plan(store: Store, action: Action, record: str, digest: bytes) -> _Pl
     stored = await store.read("GET", record)
     if not stored:
         started, rows = await now_ms(store), await _matched(action)
+        await _check_audit(store, action)
         plan = _Plan(uuid.uuid4().hex, started, rows)
         text = digest + b"\n" + write_json(plan._asdict())
         if await store.write("SET", record, text, "NX", "PX", str(_PLAN_KEPT_MS)):
@@ -164,6 +165,15 @@ async def _plan(store: Store, action: Action, record: str, digest: bytes) -> _Pl
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"{record} is no plan: {error!r}") from None
+
+
+async def _check_audit(store: Store, action: Action) -> None:
+    """Raises: StoreCorrupt where what is about to be done could not be told of."""
+    names = store.keys.tenant(action.owner)
+    for index in (names.audit_tenant_index, names.audit_index):
+        kind = await store.read("TYPE", index)
+        if kind not in (b"none", b"zset"):
+            raise StoreCorrupt(f"{index} is no sorted set")
 
 
 async def _matched(action: Action) -> Sequence[tuple[str, Any]]:

@@ -81,6 +81,7 @@ async def begin_close(
         is_new = record.get("status") != CLOSED
         if is_new:
             at = iso_instant(now)
+            tenant_body(record)  # what could not be answered is left as it is
             record.update(changes | {"status": CLOSED, "updated_at": at, "closed_at": at})
         facts = {"new_status": CLOSED, **{name: changes.get(name) for name in TOLD}}
         return Change("updateTenant", "tenant", tenant_id, facts, silent=silent)
@@ -114,10 +115,13 @@ async def converge(store: Store, tenant_id: str, *, audit_days: int) -> Converge
         StoreError: the store failed; what is left goes on with the next run.
     """
     run = _Run(store, tenant_id, await _origin(store, tenant_id, audit_days))
-    await run.release_reservations()
-    await run.close_budgets()
-    await run.end_records("webhook", run.names.webhooks(), run.names.webhook, _disabled)
-    await run.end_records("api_key", run.names.api_keys(), run.names.api_key, _revoked)
+    names = run.names
+    await run.step("reservation", run.release_reservations())
+    await run.step("budget", run.close_budgets())
+    await run.step(
+        "webhook", run.end_records("webhook", names.webhooks(), names.webhook, _disabled)
+    )
+    await run.step("api_key", run.end_records("api_key", names.api_keys(), names.api_key, _revoked))
     if not run.done.failed:
         await store.write("SADD", run.names.closed, tenant_id)
         await store.write("HDEL", run.names.closings, tenant_id)
@@ -159,6 +163,13 @@ class _Run:
             {name: value for name, value in members.items() if name not in ("operation", "status")}
         )[1:-1]
         self._kept_ms = call.audit_days * DAY_MS
+
+    async def step(self, kind: str, work: Awaitable[None]) -> None:
+        """Do one of the steps. A damaged set or index must not hold up the others."""
+        try:
+            await work
+        except StoreCorrupt as error:
+            self._fail(kind, "*", error)
 
     # -- reservations ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.call import ACTIVE_OWNER, OPEN_OWNER, Call, Change, mutate
 from cycles_server.governance.patterns import own_pattern, read_pattern
-from cycles_server.governance.records import Record, change_record, read_record
+from cycles_server.governance.records import Record, change_record, read_record, require_texts
 from cycles_server.governance.scripts import create_policy as create
 from cycles_server.governance.scripts import replace_policy as replace
 from cycles_server.jsontext import write_json
@@ -24,6 +24,7 @@ from cycles_server.store.store import Store
 Body = dict[str, Any]
 
 ACTIVE = "ACTIVE"
+_STATUSES = (ACTIVE, "DISABLED")
 
 _MEMBERS = (
     "policy_id",
@@ -81,8 +82,16 @@ class Found(NamedTuple):
 
 
 def policy_body(record: Record) -> Body:
-    """The contract's Policy; members that are null, also inside of an object, are left out."""
-    return {name: _without_nulls(record[name]) for name in _MEMBERS if record.get(name) is not None}
+    """The contract's Policy; members that are null, also inside of an object, are left out.
+
+    Raises:
+        StoreCorrupt: the record does not say what it is, or in what state.
+    """
+    body = {name: _without_nulls(record[name]) for name in _MEMBERS if record.get(name) is not None}
+    require_texts(body, "policy_id", "scope_pattern", "created_at")
+    if body.get("status") not in _STATUSES:
+        raise StoreCorrupt(f"status of a policy is {body.get('status')!r}")
+    return body
 
 
 async def create_policy(store: Store, call: Call, tenant_id: str, body: Body) -> Body:
@@ -198,6 +207,7 @@ async def update_policy(store: Store, call: Call, found: Found, body: Body) -> B
     def changed(record: Record, now: int) -> Change:
         record.update(asked)
         record["updated_at"] = iso_instant(now)
+        policy_body(record)  # what could not be answered is left as it is
         told = {
             "scope_pattern": record.get("scope_pattern"),
             "name": asked.get("name"),

@@ -42,6 +42,13 @@ def read_record(key: str, stored: bytes) -> Record:
         raise StoreCorrupt(f"{key} is no record: {error}") from None
 
 
+def require_texts(body: Record, *names: str) -> None:
+    """Raises: StoreCorrupt where a member is no text."""
+    for name in names:
+        if not isinstance(body.get(name), str):
+            raise StoreCorrupt(f"{name} is {body.get(name)!r}")
+
+
 async def change_record(
     store: Store,
     call: Call,

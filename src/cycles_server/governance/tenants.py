@@ -14,11 +14,12 @@ from cycles_server.auth.records import (
     iso_instant,
 )
 from cycles_server.governance.call import ANY_OWNER, Call, Change, mutate
-from cycles_server.governance.records import Record, change_record, read_record
+from cycles_server.governance.records import Record, change_record, read_record, require_texts
 from cycles_server.governance.scripts import create_tenant as create
 from cycles_server.jsontext import write_json
 from cycles_server.refusal import Refusal, invalid
 from cycles_server.store.clock import now_ms
+from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
 Body = dict[str, Any]
@@ -62,8 +63,17 @@ TOLD = (
 
 
 def tenant_body(record: Record) -> Body:
-    """The contract's Tenant."""
+    """The contract's Tenant.
+
+    Raises:
+        StoreCorrupt: the record does not say who it is, or in what state.
+    """
     body = {name: record[name] for name in _MEMBERS if record.get(name) is not None}
+    # A required member: the beginning of time for a record that does not say.
+    body.setdefault("created_at", iso_instant(0))
+    require_texts(body, "tenant_id", "name", "created_at")
+    if body.get("status") not in (ACTIVE, SUSPENDED, CLOSED):
+        raise StoreCorrupt(f"status of a tenant is {body.get('status')!r}")
     if "metadata" in body:
         # One value of another server's that the contract cannot say must not cost the whole list.
         pairs = body["metadata"] if isinstance(body["metadata"], dict) else {}
@@ -156,6 +166,7 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
             record["status"] = status
             if status == SUSPENDED:
                 record["suspended_at"] = at
+        tenant_body(record)  # what could not be answered is left as it is
         facts = {name: asked.get(name) for name in TOLD}
         return Change("updateTenant", "tenant", tenant_id, {"new_status": status, **facts})
 

@@ -8,16 +8,13 @@ from typing import Any
 from cycles_server.auth.scopefilter import admits
 from cycles_server.governance.listing.owned import owned_walk
 from cycles_server.governance.listing.pages import Body, list_page, read_list_query
-from cycles_server.governance.listing.records import read_bodies, require_texts
+from cycles_server.governance.listing.records import read_bodies
 from cycles_server.governance.policies import policy_body
-from cycles_server.governance.records import Record
 from cycles_server.paging.cursors import Place
 from cycles_server.paging.queries import given
-from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
 _KIND = "policies"
-_STATUSES = ("ACTIVE", "DISABLED")
 
 
 async def policy_page(
@@ -46,7 +43,7 @@ async def policy_page(
         )
 
     async def look(batch: Sequence[Place]) -> list[tuple[Place, Body]]:
-        rows = await read_bodies(store, batch, lambda place: names.policy(place[1]), _body)
+        rows = await read_bodies(store, batch, lambda place: names.policy(place[1]), policy_body)
         return [(place, body) for place, body in rows if is_asked_for(body)]
 
     return await list_page(
@@ -60,11 +57,3 @@ async def policy_page(
         sort_keys={},
         id_of=lambda body: str(body["policy_id"]),
     )
-
-
-def _body(record: Record) -> Body:
-    body = policy_body(record)
-    require_texts(body, "policy_id", "scope_pattern", "created_at")
-    if body.get("status") not in _STATUSES:
-        raise StoreCorrupt(f"status is {body.get('status')!r}")
-    return body

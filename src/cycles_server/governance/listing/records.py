@@ -45,10 +45,3 @@ async def read_bodies(
         except StoreCorrupt as error:
             logger.error("%s left out of a list: %s", key, error)
     return rows
-
-
-def require_texts(body: Body, *names: str) -> None:
-    """Raises: StoreCorrupt where a member is no text."""
-    for name in names:
-        if not isinstance(body.get(name), str):
-            raise StoreCorrupt(f"{name} is {body.get(name)!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cycles_server.auth.records import iso_instant
 from cycles_server.governance.listing.pages import (
     Body,
     SortKey,
@@ -16,12 +15,10 @@ from cycles_server.governance.listing.pages import (
     search_in,
     text_key,
 )
-from cycles_server.governance.listing.records import read_bodies, require_texts
-from cycles_server.governance.records import Record
-from cycles_server.governance.tenants import ACTIVE, CLOSED, SUSPENDED, tenant_body
+from cycles_server.governance.listing.records import read_bodies
+from cycles_server.governance.tenants import tenant_body
 from cycles_server.paging.cursors import Place
 from cycles_server.paging.members import MembersWalk
-from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
 _KIND = "tenants"
@@ -47,7 +44,9 @@ async def tenant_page(store: Store, query: Mapping[str, Any]) -> Body:
     search = search_in(query)
 
     async def look(batch: Sequence[Place]) -> list[tuple[Place, Body]]:
-        rows = await read_bodies(store, batch, lambda p: store.keys.tenant(p[1]).record, _body)
+        rows = await read_bodies(
+            store, batch, lambda p: store.keys.tenant(p[1]).record, tenant_body
+        )
         return [
             (place, body)
             for place, body in rows
@@ -71,13 +70,3 @@ async def tenant_page(store: Store, query: Mapping[str, Any]) -> Body:
 def tenants_walk(store: Store, after: Place | None = None) -> MembersWalk:
     """Walks all tenants by id; a place is an empty text and the id."""
     return MembersWalk(store, lambda _: store.keys.listed_tenants, [""], after=after)
-
-
-def _body(record: Record) -> Body:
-    body = tenant_body(record)
-    # A required member: the beginning of time for a record that does not say.
-    body.setdefault("created_at", iso_instant(0))
-    require_texts(body, "tenant_id", "name", "created_at")
-    if body.get("status") not in (ACTIVE, SUSPENDED, CLOSED):
-        raise StoreCorrupt(f"status is {body.get('status')!r}")
-    return body
