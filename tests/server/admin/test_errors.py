@@ -210,3 +210,17 @@ def test_bodies_that_break_off_or_are_too_long(operator: Operator, admin: Cycles
         "Content-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
     )
     check(operator, send_bytes(admin.port, head.encode()), 413, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("value", ["4.260025182060489e+16", "1e300", "123456789012345678901", "-0"])
+@pytest.mark.parametrize("shape", ["%s", "[%s]", '[{"a":%s}]'])
+def test_numbers_in_the_place_of_an_open_object(operator: Operator, value: str, shape: str) -> None:
+    tenant = operator.tenant()
+    path = f"/v1/admin/api-keys/{tenant.key_id}"
+    body = b'{"metadata":%s}' % (shape % value).encode()
+    headers = {"Content-Type": "application/json"}
+    refused = operator.http.patch(path, content=body, headers=headers)
+    assert "metadata" in check(operator, refused, 400, "INVALID_REQUEST")["message"]
+    kept = operator.http.patch(path, content=b'{"metadata":{"a":%s}}' % body, headers=headers)
+    assert kept.status_code == 200
+    assert value in kept.text
