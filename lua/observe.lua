@@ -7,7 +7,7 @@
 -- Answers
 --   the store's clock as TIME tells it
 --   the record's kind: none, hash, string, ...
---   its fields, nothing for one that is absent; no fields at all unless it is a hash
+--   its fields, nothing for one that is absent; of a string its text alone; else none at all
 --   its place in each index: its score, 1 in a set; nothing where it is not named
 local record = unpack(KEYS)
 local name = unpack(ARGV)
@@ -17,6 +17,8 @@ local kind = redis.call('TYPE', record).ok
 local fields = {}
 if kind == 'hash' and #ARGV > FIELDS_AFTER then
   fields = redis.call('HMGET', record, unpack(ARGV, FIELDS_AFTER + 1))
+elseif kind == 'string' then
+  fields = {redis.call('GET', record)}
 end
 local places = {}
 for index = 1, #KEYS - INDEXES_AFTER do

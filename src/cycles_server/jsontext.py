@@ -178,6 +178,8 @@ def _settled(value: Any, inside: OpenMembers, halves: bool) -> Any:
         settled = {}
         for name, member in value.items():
             below = OPEN if is_open else inside.get(name, _CLOSED)
+            if not is_open and not isinstance(member, dict | list):
+                below = _CLOSED  # it stands in the place of an open object, not in one
             try:
                 kept = _text(name, is_open) if halves else name
                 if kept in settled:

@@ -297,3 +297,11 @@ def test_a_number_kept_as_written_beside_a_violation(
     answer = post_bytes(tenant, body, path=path)
     check_error(answer, 400, "INVALID_REQUEST")
     assert where in answer.json()["message"]
+
+
+@pytest.mark.parametrize("number", ["4.260025182060489e+16", "1e300", "123456789012345678901"])
+@pytest.mark.parametrize("shape", ["%s", "[%s]", '[{"a":%s}]'])
+def test_a_number_in_the_place_of_one(tenant: Tenant, number: str, shape: str) -> None:
+    body = tenant.reserve_body(metadata="@")
+    answer = posted(tenant, "/v1/reservations", body, shape % number)
+    assert "metadata" in check_error(answer, 400, "INVALID_REQUEST")["message"]

@@ -92,6 +92,43 @@ class ReferenceTenant(Tenant):
             scope, allocated, **{"created_at": created, "updated_at": created, **fields}
         )
 
+    def policy(self, pattern: str | None = None, **fields: Any) -> str:
+        """Its record does not say whose it is, but by the pattern; returns its id."""
+        policy_id = f"pol_{str(uuid.uuid4())[:16]}"
+        record = {
+            "policy_id": policy_id,
+            "scope_pattern": pattern or f"tenant:{self.name}/app:*",
+            "status": "ACTIVE",
+            "created_at": "2026-01-05T08:00:02.000000001Z",
+            "name": "main",
+            "priority": 0,
+            "caps": {"max_tokens": 100, "tool_allowlist": []},
+            "commit_overage_policy": "ALLOW_IF_AVAILABLE",
+            **fields,
+        }
+        self.redis.set(self.names.policy(policy_id), _jackson(record))
+        self.redis.sadd(self.names.policies, policy_id)
+        return policy_id
+
+    def was_audited(self, operation: str, days_ago: int = 0, kept_days: int = 400) -> str:
+        """An entry of the audit log, which may have lapsed; returns its id."""
+        log_id = f"log_{str(uuid.uuid4())[:16]}"
+        at = self.now() - days_ago * DAY_MS
+        entry = {
+            "log_id": log_id,
+            "timestamp": "2026-01-05T08:00:03.000000001Z",
+            "tenant_id": self.name,
+            "operation": operation,
+            "status": 201,
+        }
+        if days_ago < kept_days:
+            self.redis.set(
+                self.names.audit_entry(log_id), _jackson(entry), pxat=at + kept_days * DAY_MS
+            )
+        for index in (self.names.audit_tenant_index, self.names.audit_index):
+            self.redis.zadd(index, {log_id: at})
+        return log_id
+
     def now(self) -> int:
         seconds, micros = self.redis.time()
         return int(seconds) * 1000 + int(micros) // 1000

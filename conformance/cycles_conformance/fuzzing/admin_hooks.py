@@ -127,13 +127,13 @@ def _name_tenant(case: Case[Any], body: dict[str, Any], tenant: str) -> None:
 
 
 def _make_valid(body: dict[str, Any], unit: str) -> None:
+    unit = unit or _unit_in(body) or _unit_in(body.get("amount"))
     for member in _AMOUNTS:
         amount = body.get(member)
         steering.make_modest(amount)
         # Every amount is in the unit of the budget.
-        own = unit or body.get("unit") or body.get("amount", {}).get("unit")
-        if isinstance(amount, dict) and own and happens(0.9):
-            amount["unit"] = own
+        if isinstance(amount, dict) and unit and happens(0.9):
+            amount["unit"] = unit
     if "filter" in body and happens(0.8):
         body.pop("expected_count", None)
         if "action" in body and body["action"] in _FUNDINGS:
@@ -145,3 +145,8 @@ def _make_valid(body: dict[str, Any], unit: str) -> None:
         if member in body and happens(0.7):
             body[member] = good
     steering.make_key_unique(body, _LONGEST_BULK_KEY if "filter" in body else _LONGEST_KEY)
+
+
+def _unit_in(body: Any) -> str:
+    unit = body.get("unit") if isinstance(body, dict) else None
+    return unit if isinstance(unit, str) else ""

@@ -1,4 +1,5 @@
-"""``cycles-server doctor``: is the store fit for money, and do the books balance?"""
+"""``cycles-server doctor``: is the store fit for money, do the books balance, and does governance
+hang together?"""
 
 from __future__ import annotations
 
@@ -15,9 +16,13 @@ from rich.progress import Progress as RichProgress
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cycles_server.cli.errors import fatal
 from cycles_server.cli.stores import data_dir_option, on_store
-from cycles_server.doctor.bookkeeping import Progress
 from cycles_server.doctor.examine import Report, examine
+from cycles_server.doctor.walking import Progress
+from cycles_server.settings.admin import AdminSettings
+from cycles_server.settings.loading import SettingError, load_settings
+from cycles_server.settings.runtime import RuntimeSettings
 
 _SHOWN = 100
 _COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
@@ -28,18 +33,34 @@ _COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, every finding in it.")
 @click.pass_context
 def doctor(ctx: click.Context, data_dir: Path | None, as_json: bool) -> None:
-    """Check the store's settings and the whole ledger; changes nothing.
+    """Check the store's settings, the whole ledger, and tenants, keys and policies; changes
+    nothing.
 
     Works beside a running server. Exit status: 0 healthy, 1 findings (advice is none),
     2 it could not be checked.
     """
     with _shown_progress() as progress:
-        report = on_store(data_dir, lambda store: examine(store, progress))
+        report = on_store(
+            data_dir, lambda store: examine(store, progress, audit_retentions=_retentions())
+        )
     if as_json:
         click.echo(json.dumps({"healthy": report.healthy, **asdict(report)}))
     else:
         _print(report)
     ctx.exit(0 if report.healthy else 1)
+
+
+def _retentions() -> tuple[int, ...]:
+    """For how many days the servers keep audit entries of each kind."""
+    try:
+        runtime, admin = load_settings(RuntimeSettings), load_settings(AdminSettings)
+    except SettingError as error:
+        raise fatal(str(error)) from None
+    return (
+        runtime.audit_retention_days,
+        admin.audit_retention_authenticated_days,
+        admin.audit_retention_unauthenticated_days,
+    )
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def run_server(
         "timeout_graceful_shutdown": settings.cycles_shutdown_grace_seconds,
         "backlog": _BACKLOG,
         "loop": "cycles_server.http.loop:ServingLoop",
-        "http": Connections(connection_limits(settings, files)),
+        "http": Connections(connection_limits(settings, files), plane.cors(settings)),
         "ws": "none",
         # A limit for each address counts the peer of the socket, whatever a header claims.
         "proxy_headers": False,

@@ -9,7 +9,7 @@ at a second time before it is reported.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from cycles_server.doctor.observe import Observation, observe
 from cycles_server.doctor.records import (
@@ -21,19 +21,14 @@ from cycles_server.doctor.records import (
     read_budget,
     read_hold,
 )
+from cycles_server.doctor.walking import PAGE, Progress, key_pages, pages
 from cycles_server.ledger.retention import KEPT_MS
 from cycles_server.scopes import tenant_in
 from cycles_server.store.clock import now_ms
 from cycles_server.store.findings import ERROR, WARNING, Finding
 from cycles_server.store.keys import BucketKeys
-from cycles_server.store.scan import scan, set_members, sorted_set_members
+from cycles_server.store.scan import set_members, sorted_set_members
 from cycles_server.store.store import Store
-
-Progress = Callable[[str, int], None]
-"""Called with what is being read, and how much of it was."""
-
-PAGE = 200
-"""Records read in one step: a millisecond or two of Redis."""
 
 
 class Books:
@@ -156,7 +151,7 @@ class Books:
         read = 0
         async for names in self._pages(bucket.budgets_pattern()):
             for name in names:
-                async for page in _pages(set_members(self._store, name)):
+                async for page in pages(set_members(self._store, name)):
                     for key, one in await self._listed([(name, key) for key in page]):
                         if one.places[0] is not None and not one.exists:
                             why = f"names {key}: no such key"
@@ -222,7 +217,7 @@ class Books:
     async def _members(self, name: str, stage: str) -> AsyncIterator[tuple[str, Observation]]:
         """Each id that a sorted set names, and its reservation at the same moment."""
         done = 0
-        async for page in _pages(sorted_set_members(self._store, name)):
+        async for page in pages(sorted_set_members(self._store, name)):
             seen = await asyncio.gather(
                 *(
                     observe(
@@ -242,19 +237,7 @@ class Books:
             self._progress(stage, done)
 
     def _pages(self, pattern: str) -> AsyncIterator[list[str]]:
-        # Each step waits for its reply, and what is found is looked at: that is pause enough.
-        return _pages(scan(self._store, pattern, pause_s=0))
-
-
-async def _pages(batches: AsyncIterator[list[str]]) -> AsyncIterator[list[str]]:
-    page: list[str] = []
-    async for batch in batches:
-        page += batch
-        while len(page) >= PAGE:
-            yield page[:PAGE]
-            page = page[PAGE:]
-    if page:
-        yield page
+        return key_pages(self._store, pattern)
 
 
 def _state(seen: Observation) -> str | None:

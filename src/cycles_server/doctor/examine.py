@@ -1,11 +1,16 @@
-"""A check of the store: its settings, and the whole ledger in it."""
+"""A check of the store: its settings, the whole ledger in it, and the records of governance."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from cycles_server.doctor.bookkeeping import Books, Progress
+from cycles_server.doctor.api_keys import ApiKeys
+from cycles_server.doctor.bookkeeping import Books
+from cycles_server.doctor.indexes import AuditIndexes, Twins
+from cycles_server.doctor.policies import Policies
+from cycles_server.doctor.tenants import Tenants
+from cycles_server.doctor.walking import Progress, Walk
 from cycles_server.store.errors import StoreError
 from cycles_server.store.findings import ADVICE, Finding
 from cycles_server.store.fitness import HIDDEN, is_hidden, judge, read_info, server_version
@@ -13,6 +18,8 @@ from cycles_server.store.store import Store
 
 LISTPACK_VALUE = 256
 """``hash-max-listpack-value`` with which a live reservation takes the least memory."""
+_COUNTED = ("tenants", "keys", "policies")
+"""Stages whose records are counted in the report, besides those of the books."""
 
 
 @dataclass(slots=True)
@@ -35,11 +42,18 @@ class Report:
         return all(finding.level == ADVICE for finding in self.findings)
 
 
-async def examine(store: Store, progress: Progress = lambda stage, done: None) -> Report:
+async def examine(
+    store: Store,
+    progress: Progress = lambda stage, done: None,
+    *,
+    audit_retentions: Sequence[int] = (),
+) -> Report:
     """Check everything.
 
     Args:
         progress: told how far each stage is.
+        audit_retentions: for how many days the servers keep audit entries of each kind; 0 for
+            ever, and none at all, too.
 
     Raises:
         StoreError: the store failed.
@@ -51,6 +65,18 @@ async def examine(store: Store, progress: Progress = lambda stage, done: None) -
         report.findings.extend([finding async for finding in books.check()])
         for kind, number in books.counted.items():
             report.counted[kind] = report.counted.get(kind, 0) + number
+    walk = Walk(store, progress)
+    tenants = Tenants(store, walk)
+    for part in (
+        tenants,  # first: it finds out which are closed
+        ApiKeys(store, walk, tenants),
+        Policies(store, walk),
+        AuditIndexes(store, walk, audit_retentions),
+        Twins(store, walk),
+    ):
+        report.findings.extend([finding async for finding in part.check()])
+    report.counted |= {kind: walk.done[kind] for kind in _COUNTED}
+    report.findings = list(dict.fromkeys(report.findings))  # a scan may meet a key twice
     return report
 
 

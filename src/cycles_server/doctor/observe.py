@@ -33,12 +33,14 @@ class Observation:
         at_ms: the moment, by the store's clock.
         kind: Redis's type, ``none`` for a record that is not there.
         fields: by name, None for one that is absent; empty unless it is a hash.
+        text: of a string, else None; what is not UTF-8 in it comes escaped.
         places: its score in each index, 1 in a set; None where it is not named.
     """
 
     at_ms: int
     kind: str
     fields: dict[str, str | None]
+    text: str | None
     places: tuple[str | None, ...]
 
     @property
@@ -55,7 +57,7 @@ class Answer(NamedTuple):
     """As the script words it; the values in the order of what was asked for.
 
     Attributes:
-        fields: none at all unless the record is a hash.
+        fields: of a string its text alone; none at all unless the record is one or a hash.
     """
 
     at_ms: int
@@ -94,10 +96,12 @@ async def observe(
             "", NAME, [*Keys(record), *indexes], [*Arguments(name), *fields], bulk=True
         )
     )
+    is_text = answer.kind == "string"
     return Observation(
         at_ms=answer.at_ms,
         kind=answer.kind,
-        fields=dict(zip(fields, answer.fields, strict=False)),
+        fields={} if is_text else dict(zip(fields, answer.fields, strict=False)),
+        text=answer.fields[0] if is_text else None,
         places=answer.places,
     )
 

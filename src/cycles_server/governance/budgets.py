@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from cycles_server.auth.records import iso_instant
 from cycles_server.governance.call import ACTIVE_OWNER, OPEN_OWNER, Call, Change, mutate
 from cycles_server.governance.ledgers import Body, ledger_body, read_row
 from cycles_server.governance.scripts import create_budget as create
@@ -239,6 +240,8 @@ def _period(body: Body, name: str) -> str:
     if text is None:
         return ""
     try:
-        return str(read_moment(text).ms)
-    except ValueError:
+        ms = read_moment(text).ms
+        iso_instant(ms)  # in UTC it may be of a year that cannot be answered
+    except (ValueError, OverflowError):
         raise invalid(name, "must be an RFC 3339 date-time like 2026-04-10T12:00:00Z") from None
+    return str(ms)

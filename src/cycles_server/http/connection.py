@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
+from cycles_server.http.cors import Cors
 from cycles_server.http.crowd import Crowd
 from cycles_server.http.deadline import Deadline
 from cycles_server.http.framing import (
@@ -90,6 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         limits: ConnectionLimits,
         crowd: Crowd,
         common: _CommonHeaders,
+        cors: Cors | None,
     ) -> None:
         self._app = config.loaded_app
         self._server_state = server_state
@@ -97,6 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limits = limits
         self._crowd = crowd
         self._common = common
+        self._cors = cors
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(limits.head, self)
         self._turns: deque[Turn] = deque()  # not answered yet, the first one being served
@@ -272,7 +275,10 @@ class Connection(asyncio.BufferedProtocol):
             f"x-request-id: {request_id}\r\nx-cycles-trace-id: {trace_id}\r\n"
             "connection: close\r\n\r\n"
         )
-        self.write(STATUS_LINE[refusal.status] + self.common_headers() + head.encode() + body)
+        common = self.common_headers()
+        if self._cors is not None:
+            common += _header_bytes(self._cors.headers(self._reader.header(b"origin")))
+        self.write(STATUS_LINE[refusal.status] + common + head.encode() + body)
         self._end()
 
     # -- RequestSink -----------------------------------------------------------------------------
@@ -446,6 +452,10 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
 
 
+def _header_bytes(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+
+
 class _CommonHeaders:
     """The header lines of every answer, which uvicorn makes anew each second."""
 
@@ -456,15 +466,20 @@ class _CommonHeaders:
     def lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         if headers is not self._headers:
             self._headers = headers
-            self._lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+            self._lines = _header_bytes(headers)
         return self._lines
 
 
 class Connections:
-    """Makes the connections of a server; uvicorn calls it for each."""
+    """Makes the connections of a server; uvicorn calls it for each.
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    Args:
+        cors: which page of another origin may read why its request was none; None for none.
+    """
+
+    def __init__(self, limits: ConnectionLimits, cors: Cors | None = None) -> None:
         self._limits = limits
+        self._cors = cors
         self._crowd: Crowd | None = None
         self._common = _CommonHeaders()
 
@@ -485,4 +500,5 @@ class Connections:
             limits=self._limits,
             crowd=self._crowd,
             common=self._common,
+            cors=self._cors,
         )

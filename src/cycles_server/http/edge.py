@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cycles_server.http.cors import Cors
 from cycles_server.http.exchange import EXTENSION, Exchange, Reply, header_lines
 from cycles_server.http.problems import SERVER_FAILED, Problem
 from cycles_server.jsontext import write_json
@@ -53,7 +54,8 @@ class Edge:
         answer_headers: what every answer carries beside the ids.
         on_answer: told of each with its method, route, status, and the seconds that it took.
         on_refusal: asked before an error of the contract's operations, or of a path or method that
-            is none of theirs, is sent; not before one of the pages.
+            is none of theirs, is sent; not before one of the pages, or to a preflight.
+        cors: which page of another origin may call; None for none.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class Edge:
         answer_headers: AnswerHeaders,
         on_answer: Callable[[str, str, int, float], None],
         on_refusal: OnRefusal | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._answer_headers = answer_headers
         self._app = app
         self._on_answer = on_answer
         self._on_refusal = on_refusal
+        self._cors = cors
         self._mounts = tuple(mounts)
         self._prefixes = tuple(mount.prefix for mount in mounts)
 
@@ -79,8 +83,12 @@ class Edge:
         exchange = Exchange(scope)
         # A dictionary of its own: the server's may be one for all requests.
         scope["extensions"] = {**(scope.get("extensions") or {}), EXTENSION: exchange}
+        cors = self._cors
+        is_preflight = cors is not None and cors.is_preflight(exchange)
         try:
-            if exchange.path.startswith(self._prefixes):
+            if cors is not None and is_preflight:
+                exchange.reply = cors.preflight(exchange)
+            elif exchange.path.startswith(self._prefixes):
                 await self._mounted(exchange)
             else:
                 await self._app(scope, receive, send)
@@ -99,6 +107,7 @@ class Edge:
         if (
             self._on_refusal is not None
             and reply.status >= _FIRST_ERROR
+            and not is_preflight
             and not exchange.path.startswith(self._prefixes)
         ):
             reply = await self._on_refusal(exchange, reply)
@@ -124,6 +133,8 @@ class Edge:
             # Nothing has no type; and a length is forbidden where there never is a body.
             del headers[0 : 2 if reply.status in _BODILESS else 1]
         headers += self._answer_headers(exchange, reply)
+        if self._cors is not None:
+            headers += self._cors.headers(exchange.headers.get(b"origin"))
         if reply.headers:
             headers += header_lines(reply.headers)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})

@@ -114,6 +114,11 @@ class RequestReader:
     def between_requests(self) -> bool:
         return not (self.in_head or self._in_body)
 
+    def header(self, name: bytes) -> bytes | None:
+        """What the head says that was read last, as far as it was read; by lower-case name."""
+        values = [value for known, value in self._headers if known == name]
+        return b", ".join(values) if values else None
+
     def end(self) -> None:
         """Nothing is fed any more. The parser and this reader hold each other, and would stay,
         with all that hangs on them, until the collector comes by."""

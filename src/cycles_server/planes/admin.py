@@ -12,13 +12,14 @@ from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.security import Authenticator
 from cycles_server.governance.closings import Closings
 from cycles_server.governance.overview import Overview
+from cycles_server.http.cors import Cors
 from cycles_server.http.problems import STATUS_OF
 from cycles_server.jobs.audit_retention import prune_audit
 from cycles_server.jobs.scheduler import Job
 from cycles_server.jobs.timetable import at, every
 from cycles_server.jobs.twin_upkeep import tend_twins
 from cycles_server.monitoring.metrics import GovernanceMetrics
-from cycles_server.planes.plane import Cors, Plane, ServedDocs
+from cycles_server.planes.plane import Plane, ServedDocs
 from cycles_server.planes.refusals import RefusalTrail
 from cycles_server.settings.admin import AdminSettings
 from cycles_server.store.store import Store

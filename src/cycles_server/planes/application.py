@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starlette.middleware.cors import CORSMiddleware
-
 from cycles_server import __version__
 from cycles_server.contract.document import Contract, load_contract
 from cycles_server.contract.engine import ContractApp
@@ -90,7 +88,7 @@ def create_app(
                 authenticator.close()
             await store.close()
 
-    app: ASGIApp = Edge(
+    return Edge(
         ContractApp(
             contract,
             handlers=plane.handlers,
@@ -106,17 +104,8 @@ def create_app(
         answer_headers=plane.answer_headers,
         on_answer=metrics.request,
         on_refusal=plane.on_refusal(services),
+        cors=plane.cors(settings),
     )
-    cors = plane.cors(settings)
-    if cors is not None:
-        app = CORSMiddleware(
-            app,
-            allow_origins=[cors.origin],
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=cors.exposed,
-        )
-    return app
 
 
 def _pages(

@@ -14,24 +14,12 @@ from typing import Any, NamedTuple
 
 from cycles_server.auth.access import Access
 from cycles_server.contract.security import Authenticator
+from cycles_server.http.cors import Cors
 from cycles_server.http.edge import AnswerHeaders, OnRefusal
 from cycles_server.jobs.scheduler import Job
 from cycles_server.monitoring.metrics import Metrics
 from cycles_server.settings.common import CommonSettings
 from cycles_server.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Cors:
-    """Which page of another origin may call from a browser, and what it may read.
-
-    Attributes:
-        origin: as browsers send it, ``https://dashboard.example``.
-        exposed: headers of an answer that the page may read.
-    """
-
-    origin: str
-    exposed: tuple[str, ...] = ()
 
 
 class ServedDocs(NamedTuple):

@@ -14,6 +14,7 @@ _TENANT_CACHE_SIZE = 10_000
 
 _RESERVATION = "reservation:res_"
 _BUDGETS = "budgets:"
+_TENANT, _API_KEY = "tenant:", "apikey:"
 _AUDIT, _ALL = "audit:logs:", "_all"
 _INDEX, _INDEX_END = "reservation:idx:", ":created_at_ms"
 _TWIN = "cycles:sorted:"
@@ -65,7 +66,15 @@ class BucketKeys:
         return f"{self.budget_prefix}{scope}:{unit}"
 
     def api_key(self, key_id: str) -> str:
-        return f"{self.tag}apikey:{key_id}"
+        return f"{self.tag}{_API_KEY}{key_id}"
+
+    def api_keys_of(self, tenant: str) -> str:
+        """The set of the ids of a tenant's keys."""
+        return f"{self.tag}apikeys:{tenant}"
+
+    def policies_of(self, tenant: str) -> str:
+        """The set of the ids of a tenant's policies."""
+        return f"{self.tag}policies:{tenant}"
 
     def webhook(self, subscription_id: str) -> str:
         return f"{self.tag}webhook:{subscription_id}"
@@ -111,6 +120,36 @@ class BucketKeys:
     def index_pattern(self) -> str:
         return self.index_of("*")
 
+    def tenant_pattern(self) -> str:
+        return f"{self.tag}{_TENANT}*"
+
+    def api_key_pattern(self) -> str:
+        """Finds look-up entries, too, where keys have no tags."""
+        return self.api_key("*")
+
+    def api_keys_pattern(self) -> str:
+        return self.api_keys_of("*")
+
+    def policy_pattern(self) -> str:
+        return self.policy("*")
+
+    def policies_pattern(self) -> str:
+        return self.policies_of("*")
+
+    # What a key that such a pattern found is about.
+
+    def tenant_in(self, record: str) -> str:
+        return record.removeprefix(f"{self.tag}{_TENANT}")
+
+    def api_key_id(self, record: str) -> str:
+        return record.removeprefix(f"{self.tag}{_API_KEY}")
+
+    def tenant_of_api_keys(self, members: str) -> str:
+        return members.removeprefix(self.api_keys_of(""))
+
+    def policy_id(self, record: str) -> str:
+        return record.removeprefix(self.policy_prefix)
+
 
 class TenantKeys(BucketKeys):
     """The key names of one tenant."""
@@ -130,9 +169,9 @@ class TenantKeys(BucketKeys):
     def __init__(self, tenant: str, tag: str) -> None:
         super().__init__(tag)
         self.tenant = tenant
-        self.record = f"{tag}tenant:{tenant}"
+        self.record = f"{tag}{_TENANT}{tenant}"
         self.budgets = self.budgets_of(tenant)
-        self.policies = f"{tag}policies:{tenant}"
+        self.policies = self.policies_of(tenant)
         self.index = self.index_of(tenant)
         self.event_prefix = f"{tag}event:evt_"
         self.audit_tenant_index = f"{tag}{_AUDIT}{tenant}"
@@ -141,7 +180,7 @@ class TenantKeys(BucketKeys):
         self._idem_hash = f"{tag}cycles:idemhash:{tenant}:"
 
     def api_keys(self) -> str:
-        return f"{self.tag}apikeys:{self.tenant}"
+        return self.api_keys_of(self.tenant)
 
     def webhooks(self) -> str:
         """The ids of the tenant's webhook subscriptions."""
@@ -204,6 +243,8 @@ class Keys:
 
     tenants = "tenants"
     all_webhooks = "webhooks:_all"
+    lookup_prefix = f"{_API_KEY}lookup:"
+    """In front of the beginning of an API key's secret: an entry that leads to its record."""
     # In a cluster the tag puts the twin beside the set, whose name has none.
     listed_tenants = Listed(tenants, f"{_TWIN}{{{tenants}}}")
 
@@ -233,7 +274,7 @@ class Keys:
 
     @staticmethod
     def api_key_lookup(secret: str) -> str:
-        return f"apikey:lookup:{secret[:API_KEY_PREFIX_LENGTH]}"
+        return Keys.lookup_prefix + secret[:API_KEY_PREFIX_LENGTH]
 
     @staticmethod
     def probe() -> str:

@@ -106,6 +106,9 @@ def test_all_that_may_be_said_of_it(operator: Operator) -> None:
         ({"allocated": amount(True)}, (400, "INVALID_REQUEST")),
         ({"period_start": "2026-02-01"}, (400, "INVALID_REQUEST")),
         ({"period_start": 5}, (400, "INVALID_REQUEST")),
+        # In UTC these are of the years 0 and 10000.
+        ({"period_start": "0001-01-01T00:01:08+01:02"}, (400, "INVALID_REQUEST")),
+        ({"period_end": "9999-12-31T23:59:59-01:00"}, (400, "INVALID_REQUEST")),
         ({"status": "ACTIVE"}, (400, "INVALID_REQUEST")),
         ({"tenant_id": ""}, (400, "INVALID_REQUEST")),
         ({"tenant_id": None}, (400, "INVALID_REQUEST")),

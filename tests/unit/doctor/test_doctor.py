@@ -6,19 +6,18 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from redis import Redis
+from support.findings import found
 from support.stores import Functions
 
 from cycles_server.cli.provision import provide_budget, provide_key, provide_tenant
 from cycles_server.doctor.examine import examine
-from cycles_server.embedded.store import EmbeddedError, EmbeddedRedis
 from cycles_server.ledger.scripts import release, reserve
 from cycles_server.ledger.scripts.head import HeadArguments, HeadKeys
-from cycles_server.store.findings import Finding
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
 from cycles_server.store.scripts import load_script
@@ -26,31 +25,6 @@ from cycles_server.store.scripts import load_script
 KEYS = Keys()
 DAY_MS = 86_400_000
 ROOT, BOT = "tenant:acme", "tenant:acme/agent:bot"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    try:
-        with EmbeddedRedis(tmp_path_factory.mktemp("data"), fsync="everysec") as store:
-            yield store.url
-    except EmbeddedError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def client(server: str) -> Iterator[Redis]:
-    client: Redis = Redis.from_url(server, decode_responses=True)
-    client.flushall()
-    yield client
-    for name, value in (("maxmemory-policy", "noeviction"), ("appendonly", "yes")):
-        client.config_set(name, value)
-    client.config_set("hash-max-listpack-value", 256)
-    client.close()
-
-
-@pytest.fixture
-def do(server: str) -> Functions:
-    return Functions(server)
 
 
 class Ledger:
@@ -155,14 +129,6 @@ def ledger(client: Redis, do: Functions) -> Ledger:
     return ledger
 
 
-def found(do: Functions) -> dict[str, Finding]:
-    """The findings by code, which must each be there once."""
-    findings = do(examine).findings
-    by_code = {finding.code: finding for finding in findings}
-    assert len(by_code) == len(findings), findings
-    return by_code
-
-
 def budget(scope: str = ROOT) -> str:
     return KEYS.tenant("acme").budget(scope, "TOKENS")
 
@@ -177,13 +143,14 @@ class TestHealthy:
         report = do(examine)
         assert report.healthy
         assert report.findings == []
-        assert report.counted == {"budgets": 0, "reservations": 0, "live": 0, "indexed": 0}
+        assert not any(report.counted.values())
 
     def test_a_ledger_at_rest(self, ledger: Ledger, client: Redis, do: Functions) -> None:
         do(provide_key, "acme")
         report = do(examine)
         assert report.findings == []
-        assert report.counted == {"budgets": 2, "reservations": 2, "live": 1, "indexed": 2}
+        books = {"budgets": 2, "reservations": 2, "live": 1, "indexed": 2}
+        assert report.counted == {**books, "tenants": 1, "keys": 1, "policies": 0}
         assert report.store["maxmemory-policy"] == "noeviction"
 
     def test_a_scope_without_a_budget_holds_nothing(

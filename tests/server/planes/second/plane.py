@@ -10,12 +10,13 @@ from pathlib import Path
 from cycles_server.auth.access import ANY_KEY, PUBLIC, Access
 from cycles_server.auth.principal import Principal
 from cycles_server.contract.security import Authenticator
+from cycles_server.http.cors import Cors
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.http.problems import STATUS_OF
 from cycles_server.jobs.scheduler import Job
 from cycles_server.jobs.timetable import every
 from cycles_server.monitoring.metrics import Metrics
-from cycles_server.planes.plane import Cors, Plane
+from cycles_server.planes.plane import Plane
 from cycles_server.refusal import unauthorized
 from cycles_server.settings.common import CommonSettings, plane_port
 from cycles_server.settings.readers import Port
