@@ -19,11 +19,12 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from cycles_conformance.breaches import Breach
-from cycles_conformance.planes import RUNTIME
+from cycles_conformance.planes import ADMIN, RUNTIME
 from cycles_conformance.values import MISSING, at_pointer, parse_json
 from cycles_conformance.yaml_text import YAML_FAULTS, yaml_fault, yaml_loader
 
 _URI = "urn:cycles-contract"
+_BUNDLED = {RUNTIME: "cycles-protocol-v0.yaml", ADMIN: "cycles-governance-admin.yaml"}
 _INDISPENSABLE = "createReservation"
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
@@ -97,9 +98,9 @@ class Contract:
 
     @classmethod
     def load(cls, path: Path | None = None, plane: str = RUNTIME) -> Contract:
-        """Of a file, or the one that is bundled for the runtime plane. Raises ContractError."""
+        """Of a file, or the one that is bundled for the plane. Raises ContractError."""
         if path is None:
-            return _bundled()
+            return _bundled(plane)
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -240,10 +241,10 @@ class Contract:
 
 
 @functools.cache
-def _bundled() -> Contract:
+def _bundled(plane: str) -> Contract:
     folder = importlib.resources.files("cycles_conformance.openapi")
-    text = (folder / "cycles-protocol-v0.yaml").read_text(encoding="utf-8")
-    return Contract(text, "the bundled contract")
+    text = (folder / _BUNDLED[plane]).read_text(encoding="utf-8")
+    return Contract(text, "the bundled contract", plane)
 
 
 def _check_identifiers(status: int, headers: Mapping[str, str], body: Any) -> list[Breach]:

@@ -41,10 +41,13 @@ def texts(contract: Contract) -> Iterator[tuple[str, str]]:
 
 def declared(contract: Contract, place: str, pointer: str) -> Any:
     """What stands at a JSON pointer from a place (an operation or a component), references
-    followed; MISSING where nothing does. What stands beside a reference comes first."""
+    followed; MISSING where nothing does. What stands beside a reference comes first. A parameter is
+    found by its name: ``/parameters/limit``."""
     node = _node(contract.document, place)
     for token in pointer.split("/")[1:]:
         token = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list):
+            node = {one["name"]: one for one in node if isinstance(one, dict) and "name" in one}
         while isinstance(node, dict) and token not in node and "$ref" in node:
             node = at_pointer(contract.document, node["$ref"].removeprefix("#"))
         if not isinstance(node, dict) or token not in node:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 RUNTIME = "runtime"
 ADMIN = "admin"
+PLANES = (RUNTIME, ADMIN)
 URL_OPTIONS = {RUNTIME: "--url", ADMIN: "--admin-url"}
 SPEC_OPTIONS = {RUNTIME: "--spec", ADMIN: "--admin-spec"}
 

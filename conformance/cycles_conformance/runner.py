@@ -21,7 +21,7 @@ from cycles_conformance.execution.patience import ATTEMPTS, TooSlow
 from cycles_conformance.execution.steps import run_steps
 from cycles_conformance.failures import KitFailed, UnusableAnswer, described
 from cycles_conformance.jobs import Jobs
-from cycles_conformance.planes import URL_OPTIONS, OperationRef
+from cycles_conformance.planes import ADMIN, URL_OPTIONS, OperationRef
 from cycles_conformance.provisioners import Given, ProvisioningError
 from cycles_conformance.results import (
     CaseResult,
@@ -366,6 +366,10 @@ def _why_not(target: Target, check: Check) -> str:
             return f"the server does not offer {ref.name}"
         if ref.operation_id not in target.planes[ref.plane].contract.operations:
             return f"the contract has no operation {ref.name}"
+    if ADMIN in check.planes and not target.admin_key:
+        return "no key of the admin plane was given (--admin-key)"
+    if not check.given.tenants:
+        return ""
     return target.provisioner.lacks(check.given) or ""
 
 

@@ -100,6 +100,8 @@ class Target:
 
     def prepare(self, given: Given) -> Prepared:
         """What a case needs, made now; the shared tenant only once. Raises ProvisioningError."""
+        if not given.tenants:
+            return Prepared({}, {})
         if not given.shared:
             return self.provisioner.prepare(given)
         with self._lock:

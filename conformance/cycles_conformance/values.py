@@ -124,6 +124,11 @@ def names_in(value: Any) -> set[str]:
     return set()
 
 
+def is_value(text: str) -> bool:
+    """Whether a text is one ``${name}`` and nothing else."""
+    return bool(_NAME.fullmatch(text))
+
+
 def is_computed(name: str) -> bool:
     """Whether a name needs no one to set it."""
     return name in ("new", "self", "unit") or any(

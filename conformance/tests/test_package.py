@@ -14,7 +14,11 @@ import pytest
 
 KIT = Path(__file__).parents[1]
 CONTRACT = KIT.parent / "openapi" / "cycles-protocol-v0.yaml"
-_INITS = {f"cycles_conformance/{folder}/__init__.py" for folder in ("cases", "format", "openapi")}
+GOVERNANCE = CONTRACT.with_name("cycles-governance-admin.yaml")
+_INITS = {
+    f"cycles_conformance/{folder}/__init__.py"
+    for folder in ("cases", "cases/admin", "format", "openapi")
+}
 SERVER = {"cycles_server", "handlers", "connexion", "starlette", "uvicorn", "flask", "pydantic"}
 
 
@@ -47,10 +51,12 @@ def _builds_here() -> bool:
 
 def test_the_wheel_holds_what_the_kit_reads(wheel: zipfile.Path) -> None:
     package = wheel / "cycles_conformance"
-    assert (package / "openapi" / CONTRACT.name).read_bytes() == CONTRACT.read_bytes()
+    for contract in (CONTRACT, GOVERNANCE):
+        assert (package / "openapi" / contract.name).read_bytes() == contract.read_bytes()
     assert (package / "py.typed").exists()
     for folder, pattern in (
         ("cases", "*.yaml"),
+        ("cases/admin", "*.yaml"),
         ("format", "*.json"),
         ("format", "*.yaml"),
         ("cycles_conformance", "*.py"),
@@ -105,3 +111,4 @@ def test_one_source_of_the_contract() -> None:
     link = KIT / "openapi"
     assert link.is_symlink()
     assert (link / CONTRACT.name).samefile(CONTRACT)
+    assert (link / GOVERNANCE.name).samefile(GOVERNANCE)

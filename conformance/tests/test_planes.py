@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from cycles_conformance import runner
-from cycles_conformance.casefiles.loading import load
+from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.casefiles.templates import templates
 from cycles_conformance.cli import main
 from cycles_conformance.client import Client
@@ -39,7 +39,7 @@ paths:
   /v1/admin/balances/{scope}:
     get:
       operationId: getBalances
-      description: Each row MUST name its ledger.
+      description: A closed tenant's balances stay readable. Each row MUST name its ledger.
       responses:
         "200":
           description: Rows.
@@ -58,7 +58,7 @@ CLAUSES = """
 runtime:
   createReservation:
     tests.one: {declares: something, shape: {/operationId: createReservation}}
-admin: {getBalances: {admin.ledger: {says: Each row MUST name its ledger.}}}
+admin: {getBalances: {admin.readable: {says: A closed tenant's balances stay readable.}}}
 """
 STEPS = """
 - {do: balances, expect: {body: {balances: []}}}
@@ -89,7 +89,7 @@ def spec(tmp_path: Path) -> Path:
 def cases(folder: Path, steps: str = STEPS) -> Path:
     path = case_file(folder, steps, head="given: shared") / "tests.yaml"
     path.write_text(
-        path.read_text().replace("clause: tests.one", "clause: [tests.one, admin.ledger]")
+        path.read_text().replace("clause: tests.one", "clause: [tests.one, admin.readable]")
     )
     (folder / "clauses.yaml").write_text(CLAUSES)
     return folder
@@ -208,12 +208,11 @@ def test_a_plane_without_a_url_is_left_out(run: Run) -> None:
 
 def test_a_plane_without_a_contract_is_refused(tmp_path: Path) -> None:
     folder = cases(tmp_path / "cases")
-    result = cli("run", "--url", "http://127.0.0.1:1", "--list", "--cases", folder)
-    assert result.exit_code == 2
-    assert result.output.split("\n") == [
-        "Error: tests.yaml: case the-case: the admin plane has no contract (--admin-spec)",
-        "clauses.yaml: clause admin.ledger: the admin plane has no contract (--admin-spec)",
-        "",
+    with pytest.raises(CaseFileError) as refused:
+        load(folder, {"runtime": Contract.load()})
+    assert str(refused.value).split("\n") == [
+        "tests.yaml: case the-case: the admin plane has no contract (--admin-spec)",
+        "clauses.yaml: clause admin.readable: the admin plane has no contract (--admin-spec)",
     ]
 
 
@@ -230,13 +229,13 @@ def test_what_is_wrong_with_a_template_and_a_plane(tmp_path: Path, spec: Path) -
     assert "step 1: plane: means nothing beside do" in result.output
 
 
-def test_quotes_are_looked_for_in_the_planes_contract(tmp_path: Path, spec: Path) -> None:
+def test_quotes_are_looked_for_in_the_planes_contract(tmp_path: Path) -> None:
     folder = cases(tmp_path / "cases")
-    (folder / "clauses.yaml").write_text(CLAUSES.replace("its ledger", "its budget"))
-    result = cli("run", "--list", "--cases", folder, "--admin-spec", spec)
+    (folder / "clauses.yaml").write_text(CLAUSES.replace("readable.}", "hidden.}"))
+    result = cli("run", "--list", "--cases", folder)
     assert result.output == (
-        "Error: clauses.yaml: clause admin.ledger: 'getBalances' does not say: "
-        "Each row MUST name its budget.\n"
+        "Error: clauses.yaml: clause admin.readable: 'getBalances' does not say: "
+        "A closed tenant's balances stay hidden.\n"
     )
 
 
@@ -245,8 +244,8 @@ def test_the_coverage_of_each_plane(tmp_path: Path, spec: Path) -> None:
     assert result.exit_code == 0, result.output
     of_runtime, of_admin = result.output.split("\nSmall admin 1\n")
     assert "commitReservation: no case sends a request to it" in of_runtime
-    assert "Each row MUST name its ledger." not in of_runtime
-    assert "Each row MUST name its ledger." in of_admin
+    assert "A closed tenant's balances stay readable." not in of_runtime
+    assert "A closed tenant's balances stay readable." in of_admin
     assert "closeBudget: no case sends a request to it" in of_admin
     assert "getBalances: " not in of_admin
 

@@ -18,8 +18,6 @@ from cycles_conformance.values import MISSING
 if TYPE_CHECKING:
     from cycles_conformance.contract import Contract
 
-FILE = "clauses.yaml"
-
 
 @dataclass(frozen=True)
 class Clause:
@@ -62,19 +60,19 @@ def read(document: Mapping[str, Any]) -> Iterator[Clause]:
 
 
 def faults(
-    clauses: list[Clause], contracts: Mapping[str, Contract], used: set[str]
+    files: Mapping[str, list[Clause]], contracts: Mapping[str, Contract], used: set[str]
 ) -> Iterator[str]:
-    """What is wrong with the clauses, given the contracts by plane and the ids that cases refer to:
-    an id that comes twice or
-    that nothing uses, a place, a sentence or a shape that the contract does not have, and a
-    sentence that stands there twice."""
+    """What is wrong with the clauses by file, given the contracts by plane and the ids that cases
+    refer to: an id that comes twice or that nothing uses, a place, a sentence or a shape that the
+    contract does not have, and a sentence that stands there twice."""
     words = {
         plane: {at: plain(text) for at, text in texts(contract)}
         for plane, contract in contracts.items()
     }
+    placed = [(file, clause) for file, clauses in files.items() for clause in clauses]
     seen: set[str] = set()
-    for clause in clauses:
-        where = f"clause {clause.clause_id}"
+    for file, clause in placed:
+        where = f"{file}: clause {clause.clause_id}"
         if clause.clause_id in seen:
             yield f"{where}: another clause has this id"
         seen.add(clause.clause_id)
@@ -89,9 +87,9 @@ def faults(
         else:
             contract = contracts[clause.plane]
             yield from (f"{where}: {fault}" for fault in misdeclared(contract, clause))
-    for one, other in itertools.combinations(clauses, 2):
+    for (_, one), (file, other) in itertools.combinations(placed, 2):
         if (one.plane, one.at) == (other.plane, other.at) and _same(one, other):
-            yield f"clause {other.clause_id}: says what clause {one.clause_id} says"
+            yield f"{file}: clause {other.clause_id}: says what clause {one.clause_id} says"
 
 
 def misdeclared(contract: Contract, clause: Clause) -> Iterator[str]:

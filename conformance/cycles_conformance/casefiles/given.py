@@ -22,9 +22,15 @@ SHARED = Given(
 """``given: shared``"""
 
 
+NOTHING = Given((), (), ())
+"""``given: nothing``"""
+
+
 def given_of(given: Any, unit: str, steps: tuple[Mapping[str, Any], ...]) -> Given:
     if given == "shared":
         return SHARED
+    if given == "nothing":
+        return NOTHING
     tenants = []
     for name, settings in given.get("tenants", {"tenant": {}}).items():
         rest = {k: v for k, v in settings.items() if k not in ("status", "record")}

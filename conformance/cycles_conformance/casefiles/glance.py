@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from cycles_conformance.casefiles.clauses import FILE
+from cycles_conformance.casefiles.files import is_of_clauses, yaml_files
 from cycles_conformance.results import Level
 from cycles_conformance.yaml_text import yaml_loader
 
@@ -33,8 +33,8 @@ class Glance:
 def at_a_glance() -> Iterator[Glance]:
     """The bundled cases, in the order in which they run; taken to be sound."""
     folder = importlib.resources.files("cycles_conformance.cases")
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".yaml") and file.name != FILE:
+    for name, file in yaml_files(folder).items():
+        if not is_of_clauses(name):
             yield from _File(file.read_text(encoding="utf-8")).cases()
 
 

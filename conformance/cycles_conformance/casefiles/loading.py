@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import itertools
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,10 +15,11 @@ from cycles_conformance.casefiles import clauses as clause_file
 from cycles_conformance.casefiles import references, shape
 from cycles_conformance.casefiles.case import Case, Collection, all_steps
 from cycles_conformance.casefiles.clauses import Clause
+from cycles_conformance.casefiles.files import CLAUSES, is_of_clauses, yaml_files
 from cycles_conformance.casefiles.given import DEFAULT_UNIT, given_of
 from cycles_conformance.casefiles.templates import operation_of, plane_of
 from cycles_conformance.contract import Contract
-from cycles_conformance.planes import RUNTIME
+from cycles_conformance.planes import PLANES
 from cycles_conformance.yaml_text import YAML_FAULTS, yaml_fault, yaml_loader
 
 
@@ -28,39 +30,37 @@ class CaseFileError(ValueError):
 def load(folder: Path | None = None, contracts: Mapping[str, Contract] | None = None) -> Collection:
     """All cases of a folder, or the bundled ones; ``contracts`` (by plane; default: what is
     bundled) are what their clauses quote. Raises CaseFileError with every fault found."""
-    contracts = contracts or {RUNTIME: Contract.load()}
+    contracts = contracts or {plane: Contract.load(plane=plane) for plane in PLANES}
     source: Traversable = folder or importlib.resources.files("cycles_conformance.cases")
     try:
-        files = sorted(
-            (file for file in source.iterdir() if file.name.endswith(".yaml")),
-            key=lambda file: file.name,
-        )
+        files = yaml_files(source)
     except OSError as error:
         raise CaseFileError(f"{source} cannot be read: {error.strerror}") from error
-    if not [file for file in files if file.name != clause_file.FILE]:
+    if all(is_of_clauses(name) for name in files):
         raise CaseFileError(f"{source} holds no .yaml file of cases")
     faults: list[str] = []
     documents = {}
-    for file in files:
-        schema = "clauses.schema.json" if file.name == clause_file.FILE else "case.schema.json"
-        document = _read(file, schema, faults)
+    for name, file in files.items():
+        schema = "clauses.schema.json" if is_of_clauses(name) else "case.schema.json"
+        document = _read(name, file, schema, faults)
         if document is not None:
-            documents[file.name] = document
-    if clause_file.FILE not in [file.name for file in files]:
-        faults.append(f"{source} holds no {clause_file.FILE}")
+            documents[name] = document
+    if CLAUSES not in files:
+        faults.append(f"{source} holds no {CLAUSES}")
     if faults:
         raise CaseFileError("\n".join(faults))
-    clauses = list(clause_file.read(documents.pop(clause_file.FILE)))
-    collection = _collect(documents, clauses, contracts, faults)
+    clauses = {
+        name: list(clause_file.read(documents.pop(name))) for name in files if is_of_clauses(name)
+    }
+    collection = _collect(documents, list(itertools.chain(*clauses.values())), contracts, faults)
     used = {clause_id for case in collection.cases for clause_id in case.clauses}
-    found = clause_file.faults(clauses, contracts, used)
-    faults += [f"{clause_file.FILE}: {fault}" for fault in found]
+    faults += clause_file.faults(clauses, contracts, used)
     if faults:
         raise CaseFileError("\n".join(faults))
     return collection
 
 
-def _read(file: Traversable, schema: str, faults: list[str]) -> dict[str, Any] | None:
+def _read(name: str, file: Traversable, schema: str, faults: list[str]) -> dict[str, Any] | None:
     try:
         document = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml_loader())  # noqa: S506
         found = shape.faults(document, schema)
@@ -70,7 +70,7 @@ def _read(file: Traversable, schema: str, faults: list[str]) -> dict[str, Any] |
         found = ["cannot be read: it is not UTF-8"]
     except YAML_FAULTS as error:
         found = [f"not YAML: {yaml_fault(error)}"]
-    faults += [f"{file.name}: {fault}" for fault in found]
+    faults += [f"{name}: {fault}" for fault in found]
     return None if found else document
 
 
@@ -89,6 +89,7 @@ def _collect(
     cases: dict[str, Case] = {}
     for name, document in documents.items():
         for entry in document["cases"]:
+            entry = _with_the_usual(entry, document)
             where = f"{name}: case {entry['id']}"
             if not isinstance(entry.get("vars", {}).get("unit", ""), str):
                 faults.append(f"{where}: vars: unit is not a text")
@@ -111,6 +112,13 @@ def _collect(
             faults += [f"{where}: {fault}" for fault in references.faults(case)]
             cases[case.id] = case
     return Collection(tuple(cases.values()), by_id)
+
+
+def _with_the_usual(entry: dict[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """A case with what the cases of its file have unless they say otherwise."""
+    usual = {"given": document["given"]} if "given" in document else {}
+    variables = {**document.get("vars", {}), **entry.get("vars", {})}
+    return {**usual, **entry, "vars": variables}
 
 
 def _case(area: str, entry: dict[str, Any]) -> Case:

@@ -9,8 +9,8 @@ from typing import Any
 
 from cycles_conformance.assertions.matching import pattern_faults
 from cycles_conformance.casefiles.case import KINDS, Case
-from cycles_conformance.casefiles.templates import templates
-from cycles_conformance.values import is_computed, names_in
+from cycles_conformance.casefiles.templates import sender_of, templates
+from cycles_conformance.values import is_computed, is_value, merge_patch, names_in
 
 
 def faults(case: Case) -> Iterator[str]:
@@ -97,8 +97,10 @@ def _faults_of_step(step: Mapping[str, Any], names: _Names) -> Iterator[str]:
 
 
 def _faults_of_request(request: Mapping[str, Any], names: _Names) -> Iterator[str]:
-    who = request.get("as", "tenant")
-    if who not in names.keys | {"admin", "nobody"}:
+    who = sender_of(request)
+    if is_value(who):
+        yield from (f"as: {fault}" for fault in names.unset(who))
+    elif who not in names.keys | {"admin", "nobody"}:
         yield f"as: no key is called {who}"
     if "do" not in request:
         return
@@ -106,10 +108,13 @@ def _faults_of_request(request: Mapping[str, Any], names: _Names) -> Iterator[st
     for member in request.get("path", {}):
         if member not in wanted:
             yield f"path: {request['do']} has no {member} in its path"
-    defaults = {
-        name: value for name, value in wanted.items() if name not in request.get("path", {})
-    }
-    yield from (f"path: {fault}" for fault in names.unset(defaults))
+    for member in ("path", "query", "body"):
+        if member == "body" and ("body_exact" in request or "raw" in request):
+            continue
+        usual = templates()[request["do"]].get(member, {})
+        merged = merge_patch(usual, request.get(member, {}))
+        unset = {*names.unset(merged)} - {*names.unset(request.get(member, {}))}
+        yield from (f"{member}: {fault}" for fault in sorted(unset))
 
 
 def _faults_of_change(change: Mapping[str, Any], names: _Names) -> Iterator[str]:

@@ -13,7 +13,7 @@ from jsonschema.exceptions import ValidationError
 from cycles_conformance.assertions.matching import shown
 from cycles_conformance.casefiles.case import KINDS
 from cycles_conformance.casefiles.formats import format_file
-from cycles_conformance.casefiles.templates import templates
+from cycles_conformance.casefiles.templates import rows_of, templates
 
 Place = list[str | int]
 
@@ -106,6 +106,7 @@ def _schema(name: str) -> Any:
     schema = _read(name)
     if "template" in schema["$defs"]:
         schema["$defs"]["template"] = {"enum": list(templates())}
+        schema["$defs"]["list"] = {"enum": [name for name in templates() if rows_of(name)]}
     return schema
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.cli.options import could_not_run
-from cycles_conformance.cli.target import contracts_of, quoted
+from cycles_conformance.cli.target import contracts_of
 from cycles_conformance.coverage import Coverage, measure
 from cycles_conformance.planes import RUNTIME
 from cycles_conformance.properties import PROPERTIES
@@ -23,7 +23,7 @@ def show_coverage(
     """Raises click.ClickException (exit code 2)."""
     contracts = contracts_of(spec, admin_spec)
     try:
-        collection = load(cases, quoted(contracts))
+        collection = load(cases)
     except CaseFileError as error:
         raise could_not_run(str(error)) from error
     console = Console(highlight=False)

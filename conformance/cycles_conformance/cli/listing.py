@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ from cycles_conformance.report.console import listing
 from cycles_conformance.results import Level
 
 
-def show(
-    folder: Path | None, level: Level, only: Sequence[str], options: Mapping[str, Any]
-) -> None:
+def show(folder: Path | None, level: Level, only: Sequence[str]) -> None:
     """Print what would run. Cases of a folder are checked as for a run; the bundled ones are known
     to be sound. Raises click.ClickException (exit code 2)."""
     checks: list[Any]
@@ -26,7 +24,6 @@ def show(
         checks = [*at_a_glance(), *PROPERTIES]
     else:
         from cycles_conformance.cli.loaded import cases_of
-        from cycles_conformance.cli.target import contracts_of
 
-        checks = cases_of(folder, contracts_of(options["spec"], options["admin_spec"]))
+        checks = cases_of(folder)
     listing([*chosen(checks, level, only), AS_DECLARED], Console(highlight=False))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.cli.options import could_not_run
-from cycles_conformance.cli.target import quoted
-from cycles_conformance.contract import Contract
 from cycles_conformance.properties import PROPERTIES
 
 
-def cases_of(folder: Path | None, contracts: Mapping[str, Contract]) -> list[Any]:
+def cases_of(folder: Path | None) -> list[Any]:
     """Those of the folder, or all that are bundled and the properties. Raises click.ClickException
     (exit code 2)."""
     try:
-        collection = load(folder, quoted(contracts))
+        collection = load(folder)
     except CaseFileError as error:
         raise could_not_run(str(error)) from error
     return [*collection.cases, *(PROPERTIES if folder is None else ())]

@@ -21,7 +21,7 @@ def target_options(function: Decorated) -> Decorated:
 admin_spec_option = click.option(
     "--admin-spec",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The OpenAPI document of the admin plane, which is not bundled: for cases of that plane.",
+    help="The same for the admin plane.  [default: the bundled contract]",
 )
 
 _TARGET_OPTIONS = (

@@ -80,7 +80,7 @@ def run(
     if list_only:
         from cycles_conformance.cli.listing import show
 
-        show(cases, level, only, options)
+        show(cases, level, only)
         return
     _check(reports)
     from cycles_conformance.cli.target import reached

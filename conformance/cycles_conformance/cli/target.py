@@ -23,19 +23,10 @@ def contracts_of(spec: Path | None, admin_spec: Path | None) -> dict[str, Contra
     from cycles_conformance.contract import Contract, ContractError
 
     try:
-        contracts = {RUNTIME: Contract.load(spec)}
-        if admin_spec is not None:
-            contracts[ADMIN] = Contract.load(admin_spec, ADMIN)
+        contracts = {RUNTIME: Contract.load(spec), ADMIN: Contract.load(admin_spec, ADMIN)}
     except ContractError as error:
         raise could_not_run(str(error)) from error
     return contracts
-
-
-def quoted(contracts: Mapping[str, Contract]) -> dict[str, Contract]:
-    """What the clauses of the cases quote: the bundled edition where there is one."""
-    from cycles_conformance.contract import Contract
-
-    return {**contracts, RUNTIME: Contract.load()}
 
 
 def provisioner_of(options: dict[str, Any]) -> Provisioner:
@@ -61,7 +52,7 @@ def reached(options: Mapping[str, Any]) -> Iterator[dict[str, Client]]:
     if not options["url"]:
         raise could_not_run("--url: give the base URL of the server under test")
     _check_admin_key(options["admin_key"])
-    urls = {RUNTIME: options["url"], ADMIN: options["admin_spec"] and options["admin_url"]}
+    urls = {RUNTIME: options["url"], ADMIN: options["admin_url"]}
     with ExitStack() as stack:
         clients = {
             plane: stack.enter_context(

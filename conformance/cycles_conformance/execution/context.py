@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from cycles_conformance.assertions.matching import SchemaCheck
 from cycles_conformance.casefiles.case import Case
 from cycles_conformance.casefiles.given import DEFAULT_UNIT
-from cycles_conformance.casefiles.templates import plane_of
+from cycles_conformance.casefiles.templates import plane_of, sender_of
 from cycles_conformance.client import Answer, TargetLost
 from cycles_conformance.execution.patience import Patience, TooSlow
 from cycles_conformance.failures import KitFailed, UnusableAnswer
@@ -67,11 +67,11 @@ class CaseContext:
     def values(self, who: str) -> Values:
         """What a step can read that is sent with the key of this name."""
         tenant = next((key.tenant for key in self.case.given.keys if key.name == who), "tenant")
-        own = self.prepared.tenants.get(tenant, "")
+        own = self.prepared.tenants.get(tenant, self.known.get("tenant", ""))
         return Values({**self.known, "self": own}, self.prepared.secrets, self.patience.spare_ms)
 
     def values_of(self, step: Mapping[str, Any]) -> Values:
-        return self.values(step.get("as", "tenant"))
+        return self.values(sender_of(step))
 
     def schemas_of(self, step: Mapping[str, Any]) -> SchemaCheck:
         """Holds a value against a schema of the contract that the step's plane has. Raises

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cycles_conformance.assertions.matching import match, shown
+from cycles_conformance.casefiles.templates import Rows, rows_of
 from cycles_conformance.client import Answer
 from cycles_conformance.execution.context import CaseContext
-from cycles_conformance.execution.repeats import ROWS, may_repeat, once
+from cycles_conformance.execution.repeats import may_repeat, once
 from cycles_conformance.execution.request import ask
 from cycles_conformance.results import Problem
 from cycles_conformance.values import at_pointer
 
-_UNIQUE = {"list": "/reservation_id"}
 _MOST = 50
 
 
@@ -34,27 +34,29 @@ def pages(
 def run_pages(context: CaseContext, step: Mapping[str, Any], label: str) -> None:
     """Raises CaseEnded."""
     name, most = step["pages"], step.get("most", _MOST)
+    kind = rows_of(name)
+    assert kind is not None, "the schema of a case has no other pages"
     request = {"do": name, **{k: step[k] for k in ("as", "headers", "repeats") if k in step}}
     rows: list[Any] = []
 
     def page(query: Mapping[str, Any]) -> Answer:
         answer = ask(context, {**request, "query": query}, f"{label} from row {len(rows) + 1}")
-        if problems := _page_problems(context, query, ROWS[name], answer, label):
+        if problems := _page_problems(context, query, kind, answer, label):
             context.fail(problems)
         return answer
 
     for answer in pages(page, step.get("query", {}), most):
-        rows += answer.told(f"/{ROWS[name]}", list)
+        rows += answer.told(f"/{kind.member}", list)
     problems = []
     rows, again = once(rows)
-    if again and not may_repeat(step):
+    if again and not may_repeat(step, kind):
         problems.append(f"{shown(again[0])} comes twice")
     if answer.maybe("/next_cursor", str) is not None:
         problems.append(f"the list goes on after {most} pages and {len(rows)} rows")
     patterns = [step["rows"]] if "rows" in step else []
-    if name in _UNIQUE:
-        patterns.insert(0, {"$distinct": _UNIQUE[name]})
-    values = context.values_of(step)
+    if kind.identity:
+        patterns.insert(0, {"$distinct": kind.identity})
+    values = context.values_of(request)
     for pattern in patterns:
         problems += [
             f"rows {m}" for m in match(values.resolve(pattern), rows, context.schemas_of(request))
@@ -69,10 +71,10 @@ def run_pages(context: CaseContext, step: Mapping[str, Any], label: str) -> None
 
 
 def _page_problems(
-    context: CaseContext, query: Mapping[str, Any], items: str, answer: Answer, label: str
+    context: CaseContext, query: Mapping[str, Any], kind: Rows, answer: Answer, label: str
 ) -> list[Problem]:
-    rows, problems = answer.told(f"/{items}", list), []
-    limit = int(query.get("limit", 200))
+    rows, problems = answer.told(f"/{kind.member}", list), []
+    limit = int(query.get("limit", kind.most))
     if len(rows) > limit:
         problems.append(f"{len(rows)} rows on a page with limit {limit}")
     more, cursor = answer.maybe("/has_more", bool), answer.maybe("/next_cursor", str)

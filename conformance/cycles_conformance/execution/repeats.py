@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from cycles_conformance.casefiles.templates import Rows, rows_of
 from cycles_conformance.client import Answer
 
-ROWS = {"list": "reservations", "balances": "balances"}
-"""The member that holds the rows, by template."""
 _SORTED = {"sort_by", "sort_dir"}
 
 
-def may_repeat(step: Mapping[str, Any]) -> bool:
+def may_repeat(step: Mapping[str, Any], rows: Rows) -> bool:
     """Whether a row may come again in the answers of a step."""
     unsorted = not step.get("query", {}).keys() & _SORTED
-    return bool(step.get("repeats", unsorted))
+    return bool(step.get("repeats", rows.may_repeat and unsorted))
 
 
 def once(rows: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -35,10 +34,10 @@ def once(rows: list[Any]) -> tuple[list[Any], list[Any]]:
 
 def with_rows_once(step: Mapping[str, Any], answer: Answer) -> Answer:
     """A page as it is to be judged: where a row may come again, each counts once."""
-    member = ROWS.get(step.get("do", ""))
-    if member is None or not isinstance(answer.body, dict) or not may_repeat(step):
+    kind = rows_of(step.get("do", ""))
+    if kind is None or not isinstance(answer.body, dict) or not may_repeat(step, kind):
         return answer
-    rows = answer.body.get(member)
+    rows = answer.body.get(kind.member)
     if not isinstance(rows, list):
         return answer
-    return replace(answer, body={**answer.body, member: once(rows)[0]})
+    return replace(answer, body={**answer.body, kind.member: once(rows)[0]})

@@ -8,14 +8,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cycles_conformance.casefiles.templates import operation_of, plane_of, template_of
+from cycles_conformance.casefiles.templates import operation_of, plane_of, sender_of, template_of
 from cycles_conformance.client import Answer, path_of
 from cycles_conformance.execution.context import CaseContext
 from cycles_conformance.execution.repeats import with_rows_once
 from cycles_conformance.planes import OperationRef
 from cycles_conformance.results import Exchange
 from cycles_conformance.target import ADMIN_KEY, API_KEY, GATEWAY
-from cycles_conformance.values import merge_patch
+from cycles_conformance.values import is_value, merge_patch
 
 LONGEST_WAIT = 65
 """Seconds: a little over the window of a limit by the minute."""
@@ -63,7 +63,7 @@ def _send_once(context: CaseContext, step: Mapping[str, Any], label: str) -> Ans
         merged = merge_patch(template.get("body", {}), step.get("body", {}))
         told = values.resolve(merged)
         body = json.dumps(told)
-    headers = _credentials(context, step.get("as", "tenant"))
+    headers = _credentials(context, sender_of(step))
     if body is not None:
         headers["Content-Type"] = "application/json"
     for name, value in values.resolve(dict(step.get("headers", {}))).items():
@@ -97,6 +97,8 @@ def _credentials(context: CaseContext, who: str) -> dict[str, str]:
         return {}
     if who == "admin":
         return {ADMIN_KEY: context.target.admin_key or ""}
+    if is_value(who):
+        return {API_KEY: str(context.values(who).resolve(who))}
     return {API_KEY: context.prepared.secrets[who]}
 
 

@@ -59,13 +59,9 @@ def _tenant(case: Case[Any], sent: steering.Sent) -> str:
     schemes = {name for one in case.operation.definition.raw["security"] for name in one}
     headers = sent.get("headers")
     if len(schemes) > 1 and headers is not None and happens(0.3):
-        for name in [name for name in headers if name.lower() == ADMIN_KEY.lower()]:
-            del headers[name]
-        case.headers = {
-            name: value
-            for name, value in (case.headers or {}).items()
-            if name.lower() != ADMIN_KEY.lower()
-        }
+        for kept in (headers, case.headers or {}):
+            for name in [name for name in kept if name.lower() == ADMIN_KEY.lower()]:
+                del kept[name]
         if isinstance(case.body, dict):
             case.body.pop("tenant_id", None)
         return str(OWN)

@@ -19,6 +19,9 @@ SECRET_HEADERS = frozenset(
 # A shorter value (a case may send "x" as a key) would blot out ordinary words.
 _SHORTEST = 8
 
+# What a server hands out is a secret even where no request of the case has used it.
+_HANDED_OUT = re.compile(r'"key_secret"\s*:\s*"([^"]+)"')
+
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
@@ -70,13 +73,12 @@ def _all(case: CaseResult) -> list[Exchange]:
 
 
 def _secrets(exchanges: Iterable[Exchange]) -> set[str]:
-    return {
-        value
-        for exchange in exchanges
-        for headers in (exchange.request_headers, exchange.response_headers)
-        for name, value in headers.items()
-        if name.lower() in SECRET_HEADERS and len(value) >= _SHORTEST
-    }
+    found = set()
+    for exchange in exchanges:
+        for headers in (exchange.request_headers, exchange.response_headers):
+            found |= {value for name, value in headers.items() if name.lower() in SECRET_HEADERS}
+        found |= {*_HANDED_OUT.findall(exchange.response_body)}
+    return {secret for secret in found if len(secret) >= _SHORTEST}
 
 
 def _hider(secrets: set[str]) -> Callable[[str], str]:
