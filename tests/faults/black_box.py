@@ -11,15 +11,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from support.redis import RedisServer
 from support.server import ADMIN_KEY, CyclesServer
 
-from faults.catalogue import Change, FaultError, build_copy
+from faults.catalogue import ADMIN, Change, FaultError, build_copy
 
 KIT_SECONDS = 900
 
@@ -54,7 +55,15 @@ class Outcome:
         return "the server as it is" if self.change is None else self.change.id
 
 
-Judge = Callable[[CyclesServer, RedisServer, Path], tuple[Complaint, ...]]
+class Subject(NamedTuple):
+    """A changed server that runs; ``admin`` is its admin plane, where that matters."""
+
+    runtime: CyclesServer
+    admin: CyclesServer | None
+    store: RedisServer
+
+
+Judge = Callable[[Subject, Path], tuple[Complaint, ...]]
 
 
 def kit(*options: str) -> Judge:
@@ -111,8 +120,8 @@ def _judged(change: Change | None, judge: Judge) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="fault-") as name:
         folder = Path(name)
         try:
-            with _running(folder, change) as (server, store):
-                complaints = judge(server, store, folder)
+            with _running(folder, change) as subject:
+                complaints = judge(subject, folder)
         except (FaultError, RunError) as problem:
             error = str(problem)
         except AssertionError as problem:  # the server's or store's log, where it did not start
@@ -121,27 +130,30 @@ def _judged(change: Change | None, judge: Judge) -> Outcome:
 
 
 @contextmanager
-def _running(folder: Path, change: Change | None) -> Iterator[tuple[CyclesServer, RedisServer]]:
+def _running(folder: Path, change: Change | None) -> Iterator[Subject]:
     copy = build_copy(folder / "copy", change)
-    store = RedisServer(folder / "redis", fsync="no")
-    try:
-        server = CyclesServer(store.url, folder / "log", settings=SETTINGS, folder=copy)
-        try:
-            yield server, store
-        finally:
-            server.kill()
-    finally:
-        store.stop(look=False)  # what a fault leaves behind is not its verdict
+    with ExitStack() as stack:
+        store = RedisServer(folder / "redis", fsync="no")
+        stack.callback(store.stop, look=False)  # what a fault leaves behind is not its verdict
+
+        def begun(*arguments: str) -> CyclesServer:
+            server = CyclesServer(
+                store.url, folder / "log", arguments=arguments, settings=SETTINGS, folder=copy
+            )
+            stack.callback(server.kill)
+            return server
+
+        with_admin = change is None or change.plane == ADMIN
+        yield Subject(begun(), begun(ADMIN) if with_admin else None, store)
 
 
-def _judge_by_kit(
-    options: Sequence[str], server: CyclesServer, store: RedisServer, folder: Path
-) -> tuple[Complaint, ...]:
+def _judge_by_kit(options: Sequence[str], subject: Subject, folder: Path) -> tuple[Complaint, ...]:
     report = folder / "report.json"
     command = [
         sys.executable, "-m", "cycles_conformance", "run",
-        "--url", server.url,
-        "--redis-url", store.url,
+        "--url", subject.runtime.url,
+        *(("--admin-url", subject.admin.url) if subject.admin else ()),
+        "--redis-url", subject.store.url,
         "--admin-key", ADMIN_KEY,
         "--no-rate-limit",  # no change is about it, and it takes its time
         "--seed", "1",

@@ -13,8 +13,9 @@ those of one area::
             replace: text that is there exactly once
             with: what stands there instead
 
-``breaks`` is an operationId, the title of a section of the contract's introduction, or one of
-its components (``schema Amount``). Variants stand under ``variants``, and ``allowed_by`` names the
+A file about the admin plane begins with ``plane: admin``. ``breaks`` is an operationId, the title
+of a section of the contract's introduction, or one of its components (``schema Amount``). Variants
+stand under ``variants``, and ``allowed_by`` names the
 place that leaves room for them. A variant that departs from a SHOULD has ``level: MUST``: the kit
 may hold it to no more than that. One that breaks the contract in one point alone names the case
 that has to say so, and to be the only one: ``but: answers-as-declared``.
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+RUNTIME, ADMIN = "runtime", "admin"
 
 FAULTS = Path(__file__).parent
 ALLOWED = FAULTS / "allowed"
@@ -65,6 +68,8 @@ class Change:
     """What the kit may hold the changed server to."""
     but: str = ""
     """The one case that has to fail all the same."""
+    plane: str = RUNTIME
+    """Whose contract it is about."""
 
     def patched(self, repository: Path = REPOSITORY) -> dict[str, str]:
         """The files that it changes, as they are with it.
@@ -115,6 +120,7 @@ def _load(folder: Path, kind: str, place: str) -> list[Change]:
 def _read(path: Path, kind: str, place: str) -> Iterator[Change]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plane = document.pop("plane", RUNTIME)
         _members(document, "area", kind)
         for item in document[kind]:
             level = item.pop("level", "SHOULD") if kind == "variants" else "SHOULD"
@@ -126,7 +132,7 @@ def _read(path: Path, kind: str, place: str) -> Iterator[Change]:
                 Edit(edit["file"], edit["replace"], edit["with"]) for edit in item["edits"]
             )
             yield Change(
-                item["id"], document["area"], item["about"], item[place], edits, level, but
+                item["id"], document["area"], item["about"], item[place], edits, level, but, plane
             )
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise FaultError(f"{path.name}: {error}") from None

@@ -21,28 +21,42 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rich.console import Console
 from rich.markup import escape
-from support.redis import RedisServer
-from support.server import CyclesServer
 from support.tenants import Tenant
 
-from faults.black_box import Complaint, Outcome, RunError, chosen, judge_all, kit, parser
-from faults.catalogue import FaultError, load_faults
+from faults.black_box import (
+    Complaint,
+    Judge,
+    Outcome,
+    RunError,
+    Subject,
+    chosen,
+    judge_all,
+    kit,
+    parser,
+)
+from faults.catalogue import ADMIN, Change, FaultError, load_faults
 
 FOUND_AT_LEAST = 0.95
 MARKS = ("<!-- faults -->", "<!-- /faults -->")
 
 
-def judge_by_one_reserve(
-    server: CyclesServer, store: RedisServer, folder: Path
-) -> tuple[Complaint, ...]:
-    """Whether a reserve is answered at all; how, is the fault's business."""
-    tenant = Tenant(store.client, server.url)
+def judge_by_one_request(subject: Subject, folder: Path) -> tuple[Complaint, ...]:
+    """Whether a request is answered at all; how, is the fault's business."""
+    server = subject.admin or subject.runtime
+    tenant = Tenant(subject.store.client, server.url)
     tenant.budget()
     try:
-        answer = tenant.reserve()
+        answer = tenant.http.get("/v1/balances") if subject.admin else tenant.reserve()
     finally:
         tenant.http.close()
-    return (Complaint("a reserve", f"was answered {answer.status_code}"),)
+    return (Complaint("a request", f"was answered {answer.status_code}"),)
+
+
+def judge_of(change: Change | None) -> Judge:
+    """The kit: of a fault in the admin plane, with the cases of that plane alone."""
+    of_admin = change is not None and change.plane == ADMIN
+    cases = ("--only", "admin-*") if of_admin else ()
+    return kit("--level", "SHOULD", "--fail-fast", *cases)
 
 
 def write_table(document: Path, outcomes: Sequence[Outcome]) -> None:
@@ -94,17 +108,16 @@ def main() -> int:
         console.print(f"[red]{escape(str(error))}[/]")
         return 2
     if options.check:
-        outcomes = judge_all(faults, lambda _: judge_by_one_reserve, options.jobs, tell)
+        outcomes = judge_all(faults, lambda _: judge_by_one_request, options.jobs, tell)
         wrong = [outcome for outcome in outcomes if outcome.error]
         console.print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} start and answer")
         return 1 if wrong else 0
 
-    judge = kit("--level", "SHOULD", "--fail-fast")
-    [sound] = judge_all([None], lambda _: judge, 1, tell)
+    [sound] = judge_all([None], judge_of, 1, tell)
     if sound.error or sound.complaints:
         console.print("[red]the kit has to find nothing in the server as it is[/]")
         return 2
-    outcomes = judge_all(faults, lambda _: judge, options.jobs, tell)
+    outcomes = judge_all(faults, judge_of, options.jobs, tell)
     found = sum(bool(outcome.complaints) for outcome in outcomes)
     missed = [outcome.name for outcome in outcomes if not outcome.complaints]
     console.print(f"{found} of {len(outcomes)} faults found")
