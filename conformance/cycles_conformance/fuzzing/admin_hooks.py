@@ -59,6 +59,7 @@ def _tenant(case: Case[Any], sent: steering.Sent) -> str:
     schemes = {name for one in case.operation.definition.raw["security"] for name in one}
     headers = sent.get("headers")
     if len(schemes) > 1 and headers is not None and happens(0.3):
+        kept: Any
         for kept in (headers, case.headers or {}):
             for name in [name for name in kept if name.lower() == ADMIN_KEY.lower()]:
                 del kept[name]
