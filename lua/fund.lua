@@ -2,7 +2,8 @@
 -- fund: change what a budget has, by one of the five operations.
 --
 -- KEYS  the head (see lib/mutation), budget_record; of the idempotency key: funding_record, and
---         reference_record and reference_hash, where the reference remembers its fundings
+--         reference_record and reference_hash, where the reference remembers its fundings, and
+--         reference_budget, where we note which budget's funding it is that we have put there
 -- ARGV  the head; scope; operation: CREDIT, DEBIT, RESET, RESET_SPENT or REPAY_DEBT; amount; spent
 --         (of RESET_SPENT); request_hash: '' for a call without idempotency key; changeover_hash:
 --         the reference's own hash of the request where its fundings count too, else ''; only_debt:
@@ -16,7 +17,7 @@
 -- @include instants
 -- @include audit
 -- @include mutation
-local budget_record, funding_record, reference_record, reference_hash =
+local budget_record, funding_record, reference_record, reference_hash, reference_budget =
   unpack(KEYS, HEAD_KEYS + 1)
 local scope, operation, amount, spent, request_hash, changeover_hash, only_debt, names_budget =
   unpack(ARGV, HEAD_ARGUMENTS + 1)
@@ -45,6 +46,8 @@ if request_hash ~= '' then
     mismatch = true
   elseif changeover_hash ~= '' then
     foreign = redis.call('GET', reference_record)
+    local ours = foreign and redis.call('GET', reference_budget)
+    if ours and ours ~= budget_record then foreign = nil end
   end
 end
 local refused = owner_refuses() or audit_damaged()
@@ -124,6 +127,7 @@ if request_hash ~= '' then
       .. (budget.debt > budget.overdraft_limit and 'true' or 'false') .. '|'
       .. table.concat(told, '|', 8, 9), 'PX', FUNDING_IDEMPOTENCY_MS)
     redis.call('SET', reference_hash, changeover_hash, 'PX', FUNDING_IDEMPOTENCY_MS)
+    redis.call('SET', reference_budget, budget_record, 'PX', FUNDING_IDEMPOTENCY_MS)
   end
 end
 local ledger_id = redis.call('HGET', budget_record, 'ledger_id') or ''

@@ -89,6 +89,7 @@ async def fund_budget(
                 funding_record=names.funding(record, key or ""),
                 reference_record=names.reference_funding(key or ""),
                 reference_hash=names.reference_funding_hash(key or ""),
+                reference_budget=names.reference_funding_budget(key or ""),
             ),
             script.Arguments(
                 scope=scope,
@@ -151,6 +152,7 @@ async def fund_row(
             funding_record=names.bulk_funding(record, run),
             reference_record=names.reference_funding(reference_key),
             reference_hash=names.reference_funding_hash(reference_key),
+            reference_budget=names.reference_funding_budget(reference_key),
         ),
         script.Arguments(
             scope=scope,

@@ -230,6 +230,10 @@ class TenantKeys(BucketKeys):
     def reference_funding_hash(self, key: str) -> str:
         return f"{self.reference_funding(key)}:hash"
 
+    def reference_funding_budget(self, key: str) -> str:
+        """Which budget's funding it is that this server has put where the reference looks."""
+        return f"{self.tag}cycles:fundedfor:{key}"
+
     def first_answer(self, operation: str, reservation_id: str) -> str:
         """Where the reference keeps a first answer's body: ``reserve``, ``commit``, ``release``."""
         return f"{self.tag}{operation}:body:{reservation_id}"

@@ -127,6 +127,16 @@ def test_what_is_done_here_is_kept_as_the_reference_keeps_it(operator: Operator)
     assert digest == written_hash("CREDIT", 7, key).encode()
 
 
+def test_a_key_of_this_servers_own_belongs_to_one_ledger(operator: Operator) -> None:
+    """However much another ledger is like the one that it has funded."""
+    first, second, key = funded(operator, 500), funded(operator, 600), new_key()
+    operator.fund(second, "CREDIT", 0)
+    for tenant, allocated in ((first, 600), (second, 700), (first, 600), (second, 700)):
+        answer = operator.fund(tenant, "CREDIT", 100, idempotency_key=key)
+        assert answer.json()["new_allocated"]["amount"] == allocated
+        assert tenant.amounts()["allocated"] == allocated
+
+
 def act(operator: Operator, tenant: Tenant, amount: int, key: str) -> httpx.Response:
     body = {
         "action": "CREDIT",

@@ -15,6 +15,7 @@ class Keys(NamedTuple):
     funding_record: str
     reference_record: str
     reference_hash: str
+    reference_budget: str
 
 
 class Arguments(NamedTuple):
