@@ -14,7 +14,7 @@ from cycles_server.cli.provision import provide_budget
 
 def test_a_budget_is_set_under_agents_at_work(start: StartServer) -> None:
     running = start()  # its books are looked at as a whole
-    tenant = running.tenant()
+    tenant = running.tenant(status="ACTIVE")
     crew = Crew(running.server.port, tenant)
     scopes = [f"tenant:{tenant.name}", *(agent.scope for agent in crew.agents)]
 
