@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.principal import OPERATOR, Principal
@@ -33,6 +34,7 @@ PATIENCE_S = 0.5
 _LONGEST_OPERATION = 256
 _LONGEST_TEXT = 1024
 _LONGEST_AGENT = 512
+_KEY_ID = re.compile(r"key_[0-9A-Za-z_-]{1,64}")
 
 
 class RefusalTrail:
@@ -126,7 +128,7 @@ class RefusalTrail:
             error_code=str(told.get("error", "")),
             facts={
                 "method": self._line(exchange.method, _LONGEST_OPERATION),
-                "path": self._line(exchange.path, _LONGEST_TEXT),
+                "path": self._line(_shown_path(exchange), _LONGEST_TEXT),
                 "message": self._line(str(told.get("message", "")), _LONGEST_TEXT),
             },
         )
@@ -145,3 +147,9 @@ class RefusalTrail:
         """A text on one line, without secrets, cut to a length."""
         text = without_secrets(text, self._settings.admin_api_key)
         return "".join(sign if sign.isprintable() else " " for sign in text[:length])
+
+
+def _shown_path(exchange: Exchange) -> str:
+    """The path; what stands in an API key's id's place and is none may be a secret of any form."""
+    key_id = exchange.path_params.get("key_id")
+    return exchange.path if key_id is None or _KEY_ID.fullmatch(key_id) else exchange.route
