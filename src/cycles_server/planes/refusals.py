@@ -34,10 +34,7 @@ PATIENCE_S = 0.5
 _LONGEST_OPERATION = 256
 _LONGEST_TEXT = 1024
 _LONGEST_AGENT = 512
-
-_OWN_IDS = re.compile(r"(?:key|pol)_[0-9A-Za-z-]{1,40}|[a-z0-9-]{1,64}")
-_OF_KEYS = "key_id"
-_KEY_IDS = "key_"
+_KEY_ID = re.compile(r"key_[0-9A-Za-z_-]{1,64}")
 
 
 class RefusalTrail:
@@ -131,7 +128,7 @@ class RefusalTrail:
             error_code=str(told.get("error", "")),
             facts={
                 "method": self._line(exchange.method, _LONGEST_OPERATION),
-                "path": self._line(_path_of(exchange), _LONGEST_TEXT),
+                "path": self._line(_shown_path(exchange), _LONGEST_TEXT),
                 "message": self._line(str(told.get("message", "")), _LONGEST_TEXT),
             },
         )
@@ -152,14 +149,7 @@ class RefusalTrail:
         return "".join(sign if sign.isprintable() else " " for sign in text[:length])
 
 
-def _path_of(exchange: Exchange) -> str:
-    """The path that was asked for. In the place of an id that is none of ours stands its name: it
-    may be a secret that was put there by mistake."""
-    if not exchange.operation_id:
-        return exchange.path
-    path = exchange.route
-    for name, value in exchange.path_params.items():
-        known = _OWN_IDS.fullmatch(value) and (name != _OF_KEYS or value.startswith(_KEY_IDS))
-        if known:
-            path = path.replace(f"{{{name}}}", value)
-    return path
+def _shown_path(exchange: Exchange) -> str:
+    """The path; what stands in an API key's id's place and is none may be a secret of any form."""
+    key_id = exchange.path_params.get("key_id")
+    return exchange.path if key_id is None or _KEY_ID.fullmatch(key_id) else exchange.route
