@@ -28,6 +28,7 @@ paths:
     post:
       operationId: createReservation
       description: A grant MUST be kept.
+      parameters: [{name: limit, in: query, schema: {type: integer, maximum: 5}}]
 components:
   schemas:
     ErrorCode: {type: string, description: A code is one of these.}
@@ -65,6 +66,9 @@ def faults(folder: Path, clauses: str, refers_to: str) -> list[str]:
         'Rules: {a: {says: "Debt MUST NOT vanish"}}',
         "createReservation: {a: {declares: so called, shape: {/operationId: createReservation}}}",
         "schema ErrorCode: {a: {declares: a text, shape: {/type: string, /enum: null}}}",
+        # A parameter by its name.
+        "createReservation: {a: {declares: at most 5,"
+        " shape: {/parameters/limit/schema/maximum: 5, /parameters/other: null}}}",
     ],
 )
 def test_clauses_of_the_contract(tmp_path: Path, place: str) -> None:

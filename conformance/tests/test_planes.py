@@ -254,3 +254,126 @@ def test_a_spec_that_is_no_contract(tmp_path: Path) -> None:
     missing = tmp_path / "missing.yaml"
     result = cli("coverage", "--admin-spec", missing)
     assert result.output == f"Error: {missing} cannot be read: No such file or directory\n"
+
+
+# -- cases that are given nothing -----------------------------------------------------------------
+
+
+OWN = """
+area: tests
+about: What makes its tenants itself.
+given: nothing
+vars: {tenant: "${new}", colour: red}
+cases:
+  - id: the-case
+    level: MUST
+    clause: admin.readable
+    why: It would go wrong.
+    vars: {colour: green}
+    steps:
+      - {do: admin.createTenant, body: {name: "${colour}"}}
+      - {do: admin.createApiKey, save: {mine: /key_secret}}
+      - {do: balances, as: "${secret}", expect: {status: 200}}
+      - {pages: admin.getBalances, as: "${mine}", rows: {$length: 2}}
+"""
+
+
+def own_cases(folder: Path, text: str = OWN) -> Path:
+    """A folder whose cases of the admin plane stand in a folder of their own."""
+    inside = folder / "admin"
+    inside.mkdir(parents=True, exist_ok=True)
+    (inside / "tests.yaml").write_text(text)
+    (inside / "clauses.yaml").write_text("".join(CLAUSES.partition("admin: ")[1:]))
+    case_file(folder, "- do: reserve", head="given: shared")
+    other = folder / "tests.yaml"
+    other.write_text(
+        other.read_text().replace("the-case", "another").replace("area: t", "area: other-t")
+    )
+    return folder
+
+
+LEDGER = {
+    "scope": "tenant:t-1",
+    "unit": "TOKENS",
+    "allocated": {"unit": "TOKENS", "amount": 1},
+    "remaining": {"unit": "TOKENS", "amount": 1},
+    "status": "ACTIVE",
+    "created_at": "2026-01-01T00:00:00Z",
+}
+
+
+def governing(request: Request) -> Reply:
+    at = {"created_at": "2026-01-01T00:00:00Z", "expires_at": "2027-01-01T00:00:00Z"}
+    if request.path.startswith("/v1/admin/tenants"):
+        return reply(201, {**request.body, "status": "ACTIVE", "created_at": at["created_at"]})
+    if request.path.startswith("/v1/admin/api-keys"):
+        tenant = request.body["tenant_id"]
+        key = {
+            "key_id": "k-1",
+            "key_secret": "handed-out",
+            "key_prefix": "han",
+            "tenant_id": tenant,
+        }
+        return reply(201, {**key, **at})
+    if "cursor" in request.path:
+        return reply(200, {"balances": [{**LEDGER, "ledger_id": "two"}], "has_more": False})
+    one = [{**LEDGER, "ledger_id": "one"}]
+    return reply(200, {"balances": one, "has_more": True, "next_cursor": "c"})
+
+
+def test_a_case_that_makes_its_tenant_itself(tmp_path: Path) -> None:
+    with serving(runtime) as one, serving(governing) as other:
+        report = tmp_path / "report.json"
+        result = cli(
+            "run", "--url", one.url, "--admin-url", other.url, "--admin-key", "operator",
+            "--cases", own_cases(tmp_path / "cases"), "--only", "the-case", "--report", report,
+        )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    told = json.loads(report.read_text())
+    [case] = [one for one in told["results"] if one["case"] == "the-case"]
+    assert case["verdict"] == "passed", case
+    made, key, *_ = [r for r in other.requests if r.method == "POST"][-2:]
+    tenant = made.body["tenant_id"]
+    assert made.body["name"] == "green"
+    assert key.body["tenant_id"] == tenant
+    [asked] = [r for r in one.requests if r.path == f"/v1/balances?tenant={tenant}"]
+    assert asked.headers["x-cycles-api-key"] == "handed-out"
+    read = [r for r in other.requests if r.path.startswith("/v1/balances")]
+    assert [r.path for r in read] == ["/v1/balances", "/v1/balances?cursor=c"]
+    assert {r.headers["x-cycles-api-key"] for r in read} == {"handed-out"}
+    assert "handed-out" not in report.read_text()
+
+
+def test_the_admin_plane_without_its_key_is_left_out(tmp_path: Path) -> None:
+    pool = tmp_path / "pool.json"
+    pool.write_text('{"tenants": [{"id": "t-1", "keys": [{"secret": "s3cret"}], "budgets": []}]}')
+    with serving(runtime) as one, serving(governing) as other:
+        result = cli(
+            "run", "--url", one.url, "--admin-url", other.url, "--fixtures", pool,
+            "--cases", own_cases(tmp_path / "cases"), "--only", "the-case",
+        )  # fmt: skip
+    assert "no key of the admin plane was given (--admin-key)" in result.output, result.output
+
+
+def test_no_key_that_nobody_has_saved(tmp_path: Path) -> None:
+    text = OWN.replace('as: "${secret}"', 'as: "${secrets}"').replace("${mine}", "${his}")
+    with pytest.raises(CaseFileError) as refused:
+        load(own_cases(tmp_path, text))
+    assert str(refused.value).split("\n") == [
+        "admin/tests.yaml: case the-case: step 3: nothing sets ${secrets}",
+        "admin/tests.yaml: case the-case: step 4: nothing sets ${his}",
+    ]
+
+
+def test_what_a_template_asks_for_has_to_be_set(tmp_path: Path) -> None:
+    text = OWN.replace("tenant: ", "tenants: ")
+    with pytest.raises(CaseFileError) as refused:
+        load(own_cases(tmp_path, text))
+    found = str(refused.value).split("\n")
+    assert "admin/tests.yaml: case the-case: step 1: body: nothing sets ${tenant}" in found
+
+
+def test_pages_are_of_lists_alone(tmp_path: Path) -> None:
+    text = OWN.replace("pages: admin.getBalances", "pages: admin.getTenant")
+    with pytest.raises(CaseFileError, match=r"pages: 'admin\.getTenant' is not one of"):
+        load(own_cases(tmp_path, text))

@@ -86,6 +86,16 @@ def test_mask_hides_a_key_wherever_it_turns_up() -> None:
     assert KEY in repr(found), "the run itself must stay as it was"
 
 
+def test_mask_hides_a_key_that_is_handed_out() -> None:
+    made = exchange(response_body='{"key_id":"k-1","key_secret": "cyc_live_fresh"}')
+    told = replace(made, response_body='{"name":"cyc_live_fresh"}')
+    found = masked(run_of(case(exchanges=[made, told])))
+    assert [one.response_body for one in found.results[0].exchanges] == [
+        f'{{"key_id":"k-1","key_secret": "{MASK}"}}',
+        f'{{"name":"{MASK}"}}',
+    ]
+
+
 def test_mask_spares_short_and_empty_keys_in_other_text() -> None:
     sent = exchange(request_headers={"X-Cycles-API-Key": "a"}, response_body="a banana")
     assert masked_exchange(sent).response_body == "a banana"

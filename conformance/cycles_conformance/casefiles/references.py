@@ -99,7 +99,8 @@ def _faults_of_step(step: Mapping[str, Any], names: _Names) -> Iterator[str]:
 def _faults_of_request(request: Mapping[str, Any], names: _Names) -> Iterator[str]:
     who = sender_of(request)
     if is_value(who):
-        yield from (f"as: {fault}" for fault in names.unset(who))
+        # What the step says itself has been looked at.
+        yield from (f"as: {fault}" for fault in names.unset("" if "as" in request else who))
     elif who not in names.keys | {"admin", "nobody"}:
         yield f"as: no key is called {who}"
     if "do" not in request:
