@@ -13,7 +13,7 @@ from support.running import StartServer
 
 def test_agents_work_through_deaths_of_the_server(start: StartServer) -> None:
     running = start()
-    crew = Crew(running.server.port, running.tenant())
+    crew = Crew(running.server.port, running.tenant(status="ACTIVE"))
 
     async def faults() -> None:
         for with_store in (False, False, True):

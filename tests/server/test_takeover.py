@@ -495,6 +495,10 @@ def test_the_doctor_finds_it_healthy(start: StartServer) -> None:
     closed = ReferenceTenant(old.redis, old.url)
     closed.record(status="CLOSED", closed_at="2026-02-01T00:00:00.000000001Z")
     closed.budget(status="CLOSED")
+    for key_id in old.redis.smembers(closed.names.api_keys()):
+        name = closed.names.api_key(key_id.decode())
+        key = json.loads(old.redis.get(name))
+        old.redis.set(name, json.dumps({**key, "status": "REVOKED"}))
     run = CliRunner().invoke(main, ("doctor", "--json"), env={"REDIS_URL": old.store.url})
     report = json.loads(run.stdout)
     assert (run.exit_code, report["healthy"]) == (0, True), report["findings"]
