@@ -43,8 +43,8 @@ def test_an_id_outside_the_contract(client: Redis, do: Functions, tenant_id: str
 @pytest.mark.parametrize(
     ("record", "status"),
     [
-        ('{"name":"acme","status":"CLOSED"}', "is CLOSED"),
-        ('{"name":"Other","status":"SUSPENDED"}', "is SUSPENDED"),
+        ('{"tenant_id":"acme","name":"acme","status":"CLOSED"}', "is CLOSED"),
+        ('{"tenant_id":"acme","name":"Other","status":"SUSPENDED"}', "is SUSPENDED"),
         ("{", "is no record"),
     ],
 )
