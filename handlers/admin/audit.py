@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cycles_server.governance.audit_log import list_audit_page, read_audit_query
+from cycles_server.governance.audit.log import list_audit_page, read_audit_query
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.planes.admin import Services
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from cycles_server.governance import budgets
-from cycles_server.governance.bulk_budgets import bulk_action_budgets as act_on_many
+from cycles_server.governance.bulk.budgets import bulk_action_budgets as act_on_many
 from cycles_server.governance.funding import fund_budget as fund
 from cycles_server.governance.listing.budgets import budget_page
 from cycles_server.http.exchange import Exchange, Reply

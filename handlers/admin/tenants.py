@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import orjson
 
-from cycles_server.governance.bulk_tenants import bulk_action_tenants as act_on_many
+from cycles_server.governance.bulk.tenants import bulk_action_tenants as act_on_many
 from cycles_server.governance.call import Call
-from cycles_server.governance.cascade import begin_close
+from cycles_server.governance.closing.cascade import begin_close
 from cycles_server.governance.listing.tenants import tenant_page
 from cycles_server.governance.tenants import CLOSED, Body, asked_changes, find_tenant
 from cycles_server.governance.tenants import create_tenant as create

@@ -142,7 +142,7 @@ async def find_tenant(store: Store, tenant_id: str) -> Body:
 
 async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) -> Body:
     """Change a tenant's settings, or suspend it, or take it back; how one is closed is said in
-    ``governance/cascade.py``.
+    ``governance/closing/cascade.py``.
 
     A status that the tenant has already is no transition: the time of the real one stays.
 

@@ -10,7 +10,7 @@ from cycles_server.auth.access import ANY_KEY, Access, allow
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.apikeys import ApiKeys
 from cycles_server.contract.security import Authenticator
-from cycles_server.governance.closings import Closings
+from cycles_server.governance.closing.closings import Closings
 from cycles_server.governance.overview import Overview
 from cycles_server.http.cors import Cors
 from cycles_server.http.problems import STATUS_OF

@@ -11,13 +11,13 @@ import re
 from cycles_server.auth.adminkey import AdminKey
 from cycles_server.auth.principal import OPERATOR, Principal
 from cycles_server.auth.redaction import without_secrets
-from cycles_server.governance.call import Call
-from cycles_server.governance.refused_calls import (
+from cycles_server.governance.audit.refused_calls import (
     BY_OPERATOR,
     UNAUTHENTICATED,
     RefusedCall,
     leave_entry,
 )
+from cycles_server.governance.call import Call
 from cycles_server.http.authbrake import AuthBrake
 from cycles_server.http.exchange import Exchange, Reply
 from cycles_server.http.problems import Problem

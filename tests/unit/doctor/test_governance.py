@@ -17,7 +17,7 @@ from cycles_server.cli.provision import provide_budget, provide_key, provide_ten
 from cycles_server.doctor.examine import examine
 from cycles_server.governance.api_keys import revoke_api_key
 from cycles_server.governance.call import Call
-from cycles_server.governance.cascade import begin_close, converge
+from cycles_server.governance.closing.cascade import begin_close, converge
 from cycles_server.governance.listing.tenants import tenant_page
 from cycles_server.governance.policies import create_policy
 from cycles_server.governance.tenants import update_tenant

@@ -14,8 +14,8 @@ from support.stores import TIMEOUT_MS
 
 from cycles_server.cli.provision import provide_budget, provide_tenant
 from cycles_server.governance.call import Call
-from cycles_server.governance.cascade import begin_close, converge
-from cycles_server.governance.closings import Closings
+from cycles_server.governance.closing.cascade import begin_close, converge
+from cycles_server.governance.closing.closings import Closings
 from cycles_server.store.errors import StoreUnavailable
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout, Layout
@@ -125,7 +125,7 @@ def keys(request: pytest.FixtureRequest) -> Keys:
 def test_after_every_step(
     empty_store: RedisServer, client: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cycles_server.governance.cascade._BATCH", 2)
+    monkeypatch.setattr("cycles_server.governance.closing.cascade._BATCH", 2)
 
     async def broken_off_after(steps: int) -> bool:
         """Whether the close went through in one go; else another server has finished it."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 
-from cycles_server.governance.cascade import Converged, converge
+from cycles_server.governance.closing.cascade import Converged, converge
 from cycles_server.governance.tenants import CLOSED
 from cycles_server.jsontext import stored_members
 from cycles_server.paging.walks import STEP

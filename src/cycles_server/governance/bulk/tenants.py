@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cycles_server.auth.records import iso_instant
-from cycles_server.governance.bulk import INVALID_TRANSITION, Action, Body, RowSkipped, perform
+from cycles_server.governance.bulk.runs import INVALID_TRANSITION, Action, Body, RowSkipped, perform
 from cycles_server.governance.call import ANY_OWNER, Call, Change
-from cycles_server.governance.cascade import begin_close
-from cycles_server.governance.closings import Closings
+from cycles_server.governance.closing.cascade import begin_close
+from cycles_server.governance.closing.closings import Closings
 from cycles_server.governance.listing.tenants import tenant_page
 from cycles_server.governance.records import Record, change_record
 from cycles_server.governance.tenants import ACTIVE, CLOSED, SUSPENDED, no_such_tenant

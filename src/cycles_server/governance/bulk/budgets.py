@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cycles_server.governance.bulk import Action, Body, RowSkipped, perform
+from cycles_server.governance.bulk.runs import Action, Body, RowSkipped, perform
 from cycles_server.governance.call import Call
 from cycles_server.governance.funding import RESET_SPENT, fund_row
 from cycles_server.governance.listing.budgets import budget_page

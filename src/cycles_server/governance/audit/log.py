@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cycles_server.governance.audit_entries import (
+from cycles_server.governance.audit.entries import (
     Entry,
     entry_body,
     moment_of,

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from cycles_server.auth.records import iso_instant
-from cycles_server.governance.refused_calls import BY_OPERATOR
+from cycles_server.governance.audit.refused_calls import BY_OPERATOR
 from cycles_server.jsontext import stored_members
 from cycles_server.paging.windows import Moment, read_moment
 

@@ -1,0 +1,1 @@
+"""Bulk actions: what they have in common, and a module for each."""
