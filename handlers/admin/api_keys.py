@@ -23,7 +23,8 @@ async def create_api_key(exchange: Exchange, services: Services) -> Reply:
 
 async def list_api_keys(exchange: Exchange, services: Services) -> Reply:
     """GET /v1/admin/api-keys."""
-    return Reply(200, await key_page(services.store, exchange.query))
+    most_bytes = services.settings.cycles_max_page_bytes
+    return Reply(200, await key_page(services.store, exchange.query, most_bytes))
 
 
 async def update_api_key(exchange: Exchange, services: Services) -> Reply:

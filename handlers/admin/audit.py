@@ -10,4 +10,5 @@ from cycles_server.planes.admin import Services
 async def list_audit_logs(exchange: Exchange, services: Services) -> Reply:
     """GET /v1/admin/audit/logs."""
     query = read_audit_query(exchange.query)
-    return Reply(200, await list_audit_page(services.store, query))
+    most_bytes = services.settings.cycles_max_page_bytes
+    return Reply(200, await list_audit_page(services.store, query, most_bytes))

@@ -12,4 +12,6 @@ from ._rules import named_tenant
 async def get_balances(exchange: Exchange, services: Services) -> Reply:
     """GET /v1/balances."""
     tenant, scope_filter = named_tenant(exchange), exchange.caller.scope_filter
-    return Reply(200, await balances_page(services.store, tenant, exchange.query, scope_filter))
+    most_bytes = services.settings.cycles_max_page_bytes
+    page = await balances_page(services.store, tenant, exchange.query, scope_filter, most_bytes)
+    return Reply(200, page)

@@ -26,10 +26,14 @@ async def create_budget(exchange: Exchange, services: Services) -> Reply:
 async def list_budgets(exchange: Exchange, services: Services) -> Reply:
     """GET /v1/admin/budgets: a tenant's key sees its own tenant's alone."""
     caller = exchange.caller
-    return Reply(
-        200,
-        await budget_page(services.store, caller.tenant, exchange.query, caller.scope_filter),
+    page = await budget_page(
+        services.store,
+        caller.tenant,
+        exchange.query,
+        caller.scope_filter,
+        most_bytes=services.settings.cycles_max_page_bytes,
     )
+    return Reply(200, page)
 
 
 async def lookup_budget(exchange: Exchange, services: Services) -> Reply:

@@ -24,7 +24,9 @@ async def create_policy(exchange: Exchange, services: Services) -> Reply:
 async def list_policies(exchange: Exchange, services: Services) -> Reply:
     """GET /v1/admin/policies."""
     tenant, scope_filter = named_tenant(exchange), exchange.caller.scope_filter
-    return Reply(200, await policy_page(services.store, tenant, exchange.query, scope_filter))
+    most_bytes = services.settings.cycles_max_page_bytes
+    page = await policy_page(services.store, tenant, exchange.query, scope_filter, most_bytes)
+    return Reply(200, page)
 
 
 async def update_policy(exchange: Exchange, services: Services) -> Reply:

@@ -29,7 +29,8 @@ async def create_tenant(exchange: Exchange, services: Services) -> Reply:
 
 async def list_tenants(exchange: Exchange, services: Services) -> Reply:
     """GET /v1/admin/tenants."""
-    return Reply(200, await tenant_page(services.store, exchange.query))
+    most_bytes = services.settings.cycles_max_page_bytes
+    return Reply(200, await tenant_page(services.store, exchange.query, most_bytes))
 
 
 async def get_tenant(exchange: Exchange, services: Services) -> Reply:

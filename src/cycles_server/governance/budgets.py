@@ -9,7 +9,14 @@ import uuid
 from typing import Any
 
 from cycles_server.auth.records import iso_instant
-from cycles_server.governance.call import ACTIVE_OWNER, OPEN_OWNER, Call, Change, mutate
+from cycles_server.governance.call import (
+    ACTIVE_OWNER,
+    OPEN_OWNER,
+    Call,
+    Change,
+    audited_metadata,
+    mutate,
+)
 from cycles_server.governance.ledgers import Body, ledger_body, read_row
 from cycles_server.governance.scripts import create_budget as create
 from cycles_server.governance.scripts import update_budget as update
@@ -163,7 +170,10 @@ async def set_status(
             it has already.
         StoreError: the store failed, or the record cannot be read.
     """
-    told = {"reason": body.get("reason"), "request_metadata": body.get("metadata")}
+    told = {
+        "reason": body.get("reason"),
+        "request_metadata": audited_metadata(body.get("metadata")),
+    }
     return await _updated(
         store,
         call,

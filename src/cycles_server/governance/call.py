@@ -18,6 +18,8 @@ from cycles_server.store.clock import DAY_MS
 from cycles_server.store.link import Argument, Reply
 from cycles_server.store.store import Store
 
+_MOST_METADATA_BYTES = 16_384
+
 ACTIVE_OWNER, OPEN_OWNER, ANY_OWNER = "ACTIVE", "OPEN", ""
 """What the owning tenant must be: in force; not closed; anything, or not there at all."""
 
@@ -74,6 +76,14 @@ def new_log_id() -> str:
     return f"log_{uuid.uuid4().hex[:16]}"
 
 
+def audited_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What an entry tells of the metadata of a request; of a long one only how long it was."""
+    if metadata is None:
+        return None
+    size = len(write_json(metadata))
+    return metadata if size <= _MOST_METADATA_BYTES else {"omitted_bytes": size}
+
+
 def audit_members(
     call: Call, tenant: str, *, operation: str, status: int, **more: str
 ) -> dict[str, Any]:
@@ -104,14 +114,16 @@ async def mutate(
 ) -> Reply:
     """Run one of governance's scripts: the change and its audit entry in one step.
 
-    Args:
-        tenant: whose it is that is changed.
-        owner: what that tenant must be, ACTIVE_OWNER, OPEN_OWNER or ANY_OWNER.
+        Args:
+            tenant: whose it is that is changed.
+            owner: what that tenant must be, _MOST_METADATA_BYTES = 16_384
 
-    Raises:
-        StaleCredential: the records of the caller's key have changed; nothing was done.
-        Refusal: as the script says; nothing was done.
-        StoreError: the store failed.
+    ACTIVE_OWNER, OPEN_OWNER or ANY_OWNER.
+
+        Raises:
+            StaleCredential: the records of the caller's key have changed; nothing was done.
+            Refusal: as the script says; nothing was done.
+            StoreError: the store failed.
     """
     names = store.keys.tenant(tenant)
     principal = call.principal

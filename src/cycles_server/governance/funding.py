@@ -20,7 +20,7 @@ from typing import Any
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.budgets import check_unit
-from cycles_server.governance.call import OPEN_OWNER, Call, Change, mutate
+from cycles_server.governance.call import OPEN_OWNER, Call, Change, audited_metadata, mutate
 from cycles_server.governance.ledgers import Body
 from cycles_server.governance.scripts import fund as script
 from cycles_server.jsontext import canonical
@@ -74,7 +74,7 @@ async def fund_budget(
         "amount": amount["amount"],
         "reason": body.get("reason"),
         "idempotency_key": key,
-        "request_metadata": body.get("metadata"),
+        "request_metadata": audited_metadata(body.get("metadata")),
         "spent_override_provided": given_spent is not None if resets_spent else None,
         "actor_type": call.actor_type,
     }

@@ -13,6 +13,13 @@ Body = dict[str, Any]
 Row = Mapping[str, str]
 """A budget's fields as texts; other servers write absent ones as empty texts."""
 
+FIELDS = (
+    *("ledger_id", "tenant_id", "allocated", "remaining", "reserved", "spent", "debt"),
+    *("overdraft_limit", "is_over_limit", "status", "commit_overage_policy", "rollover_policy"),
+    *("period_start", "period_end", "created_at", "updated_at"),
+)
+"""What a BudgetLedger is made of; a record's metadata is nothing that it shows."""
+
 STATUSES = ("ACTIVE", "FROZEN", "CLOSED")
 
 

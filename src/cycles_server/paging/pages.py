@@ -24,13 +24,20 @@ class Page(NamedTuple, Generic[Row]):
 
 
 async def page_along(
-    walk: Walk, look: Look[Row], limit: int, *, step: int, most_examined: int | None = None
+    walk: Walk,
+    look: Look[Row],
+    limit: int,
+    *,
+    step: int,
+    most_examined: int | None = None,
+    room: ByteLimit | None = None,
 ) -> Page[Row]:
     """The first ``limit`` rows along a walk, which has the page's order.
 
     Args:
         step: how many places to look at first; later steps are longer.
         most_examined: after so many places the page is given as it is, short or empty.
+        room: what ``look`` fills; once it has turned a row away, the page ends with the row before.
 
     Raises:
         StoreError: the store failed.
@@ -42,6 +49,8 @@ async def page_along(
         # One row more than the page tells whether there is another page.
         if len(found) > limit:
             return Page(found[:limit], found[limit - 1][0])
+        if room is not None and room.reached:
+            return Page(found, found[-1][0])
         examined += len(batch)
         if most_examined is not None and examined >= most_examined:
             return Page(found, batch[-1])
@@ -75,14 +84,26 @@ class ByteLimit:
         self._most = most
         self._bytes = 0
         self._is_empty = True
+        self.reached = False
+        """Whether a row has been turned away."""
 
     def admits(self, size: int) -> bool:
         """Whether a further row fits; it counts if it does."""
         if not self._is_empty and self._bytes + size > self._most:
+            self.reached = True
             return False
         self._is_empty = False
         self._bytes += size
         return True
+
+
+def cut_page(page: Page[Row], room: ByteLimit, size_of: Callable[[Row], int]) -> Page[Row]:
+    """A page as far as there is room for it."""
+    rows = page.rows
+    for number, (_, row) in enumerate(rows):
+        if not room.admits(size_of(row)):
+            return Page(rows[:number], rows[number - 1][0])
+    return page
 
 
 def page_body(member: str, rows: Sequence[Any], next_cursor: Cursor | None) -> dict[str, Any]:

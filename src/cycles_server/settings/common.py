@@ -193,6 +193,13 @@ class CommonSettings(BaseSettings):
             "included; a deeper one is answered 400."
         ),
     )
+    cycles_max_page_bytes: Annotated[int, whole(1024, INT32, "bytes")] = Field(
+        default=1_048_576,
+        description=(
+            "Stored bytes after which a page of a list ends, however many rows were asked "
+            "for; a row that is longer by itself has a page of its own."
+        ),
+    )
     cycles_max_target_bytes: Annotated[int, whole(256, INT32, "bytes")] = Field(
         default=16_384,
         description=(

@@ -57,13 +57,6 @@ class RuntimeSettings(CommonSettings):
             "key, counted over all workers."
         ),
     )
-    cycles_max_page_bytes: Annotated[int, whole(1024, INT32, "bytes")] = Field(
-        default=1_048_576,
-        description=(
-            "Stored bytes after which a page of reservations ends, however many rows were asked "
-            "for; a row that is longer by itself has a page of its own."
-        ),
-    )
 
     # -- the ledger --------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from cycles_server.paging.cursors import (
     malformed_cursor,
     read_cursor,
 )
-from cycles_server.paging.pages import Page, page_along, page_body, ranked_page
+from cycles_server.paging.pages import ByteLimit, Page, cut_page, page_along, page_body, ranked_page
 from cycles_server.paging.queries import DEFAULT_LIMIT, Order, given, order_in, read_order
 from cycles_server.paging.walks import STEP, IndexWalk, MergedWalk
 from cycles_server.paging.windows import Moment, read_bound
@@ -172,8 +172,11 @@ def read_audit_query(query: Mapping[str, Any]) -> AuditQuery:
     )
 
 
-async def list_audit_page(store: Store, query: AuditQuery) -> dict[str, Any]:
+async def list_audit_page(store: Store, query: AuditQuery, most_bytes: int) -> dict[str, Any]:
     """AuditLogListResponse: one page.
+
+    Args:
+        most_bytes: stored bytes after which the page ends, before its limit of rows.
 
     Raises:
         Refusal: 400 for a cursor of another order or other filters.
@@ -186,7 +189,8 @@ async def list_audit_page(store: Store, query: AuditQuery) -> dict[str, Any]:
         after = query.cursor.place(_RANKED[by].type if by in _RANKED else int, binding)
     page = Page[Row]([], None)
     if query.tenant != _ALL:
-        page = await _find(store, query, after)
+        found = await _find(store, query, after)
+        page = cut_page(found, ByteLimit(most_bytes), lambda row: len(row.stored))
     # A page may be a megabyte: its entries are read one at a time, and others get their turn.
     bodies = []
     for _, row in page.rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cycles_server.governance.bulk.runs import Action, Body, RowSkipped, perform
+from cycles_server.governance.bulk.runs import PAGE_BYTES, Action, Body, RowSkipped, perform
 from cycles_server.governance.call import Call
 from cycles_server.governance.funding import RESET_SPENT, fund_row
 from cycles_server.governance.listing.budgets import budget_page
@@ -49,7 +49,9 @@ async def bulk_action_budgets(
         found: list[tuple[str, Body]] = []
         cursor = ""
         while True:
-            page = await budget_page(store, tenant_id, {**query, "cursor": cursor})
+            page = await budget_page(
+                store, tenant_id, {**query, "cursor": cursor}, most_bytes=PAGE_BYTES
+            )
             found += [
                 (ledger["ledger_id"], {name: ledger[name] for name in _NEEDED})
                 for ledger in page["ledgers"]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cycles_server.auth.records import iso_instant
-from cycles_server.governance.bulk.runs import INVALID_TRANSITION, Action, Body, RowSkipped, perform
+from cycles_server.governance.bulk.runs import (
+    INVALID_TRANSITION,
+    PAGE_BYTES,
+    Action,
+    Body,
+    RowSkipped,
+    perform,
+)
 from cycles_server.governance.call import ANY_OWNER, Call, Change
 from cycles_server.governance.closing.cascade import begin_close
 from cycles_server.governance.closing.closings import Closings
@@ -42,7 +49,7 @@ async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body
         found: list[tuple[str, str]] = []
         cursor = ""
         while True:
-            page = await tenant_page(store, {"limit": _PAGE, **asked, "cursor": cursor})
+            page = await tenant_page(store, {"limit": _PAGE, **asked, "cursor": cursor}, PAGE_BYTES)
             found += [(tenant["tenant_id"], tenant["tenant_id"]) for tenant in page["tenants"]]
             if not page["has_more"]:
                 return found

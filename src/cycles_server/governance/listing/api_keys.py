@@ -17,25 +17,27 @@ from cycles_server.governance.listing.pages import (
     search_in,
     text_key,
 )
-from cycles_server.governance.listing.records import read_bodies
+from cycles_server.governance.listing.records import JsonRow, read_rows
 from cycles_server.paging.cursors import Place
+from cycles_server.paging.pages import ByteLimit
 from cycles_server.paging.queries import given
 from cycles_server.store.clock import now_ms
 from cycles_server.store.keys import TenantKeys
 from cycles_server.store.store import Store
 
 _KIND = "api-keys"
-_SORT_KEYS: Mapping[str, SortKey[Body]] = {
+_SORT_KEYS: Mapping[str, SortKey[JsonRow]] = {
     **{name: text_key(name) for name in ("key_id", "name", "tenant_id", "status")},
     **{name: instant_key(name) for name in ("created_at", "expires_at")},
 }
 
 
-async def key_page(store: Store, query: Mapping[str, Any]) -> Body:
+async def key_page(store: Store, query: Mapping[str, Any], most_bytes: int) -> Body:
     """ApiKeyListResponse: by tenant and id, unless another order is asked for.
 
     Args:
         query: of listApiKeys, validated.
+        most_bytes: stored bytes after which the page ends, before its limit of rows.
 
     Raises:
         Refusal: 400 for a cursor that is none, or of another list.
@@ -50,15 +52,17 @@ async def key_page(store: Store, query: Mapping[str, Any]) -> Body:
         owner, key_id = place
         return store.keys.tenant(owner).api_key(key_id)
 
-    async def look(batch: Sequence[Place]) -> list[tuple[Place, Body]]:
-        rows = await read_bodies(store, batch, key_of, lambda record: key_body(record, now))
-        return [
-            (place, body)
-            for place, body in rows
-            if body["tenant_id"] == place[0]
+    def is_asked_for(place: Place, body: Body) -> bool:
+        return (
+            body["tenant_id"] == place[0]
             and status in (None, body["status"])
             and contains(search, body["key_id"], body.get("name"))
-        ]
+        )
+
+    async def look(batch: Sequence[Place], room: ByteLimit | None) -> list[tuple[Place, JsonRow]]:
+        return await read_rows(
+            store, batch, key_of, lambda record: key_body(record, now), is_asked_for, room
+        )
 
     return await list_page(
         asked,
@@ -67,7 +71,9 @@ async def key_page(store: Store, query: Mapping[str, Any]) -> Body:
         [tenant, status, search],
         walk=lambda after: owned_walk(store, tenant, TenantKeys.api_keys, after),
         look=look,
-        body_of=lambda body: body,
+        body_of=lambda row: row.body,
         sort_keys=_SORT_KEYS,
-        id_of=lambda body: str(body["key_id"]),
+        id_of=lambda row: str(row.body["key_id"]),
+        most_bytes=most_bytes,
+        size_of=lambda row: row.size,
     )

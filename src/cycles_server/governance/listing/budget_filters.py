@@ -48,6 +48,10 @@ class Ledger(NamedTuple):
         """The contract's BudgetLedger. Raises: StoreCorrupt."""
         return ledger_body({**self.row, "tenant_id": self.tenant}, self.scope, self.unit)
 
+    def size(self) -> int:
+        """How many characters are stored of what is shown."""
+        return sum(map(len, self.row.values()))
+
     def tie(self) -> str:
         """Its id; the key behind it tells two apart that another server gave the same."""
         return f"{self.row.get('ledger_id', '')} {self.key}"

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cycles_server.governance.ledgers import read_row
+from cycles_server.governance.ledgers import FIELDS
 from cycles_server.governance.listing.budget_filters import BudgetFilter, Ledger, read_filter
 from cycles_server.governance.listing.owned import owned_walk
 from cycles_server.governance.listing.pages import Body, SortKey, list_page, read_list_query
 from cycles_server.paging.cursors import Place
+from cycles_server.paging.pages import ByteLimit
 from cycles_server.paging.queries import given
 from cycles_server.paging.walks import Span
 from cycles_server.scopes import UNITS, counts_for
@@ -43,7 +44,12 @@ _SORT_KEYS: Mapping[str, SortKey[Ledger]] = {
 
 
 async def budget_page(
-    store: Store, tenant: str | None, query: Mapping[str, Any], scope_filter: tuple[str, ...] = ()
+    store: Store,
+    tenant: str | None,
+    query: Mapping[str, Any],
+    scope_filter: tuple[str, ...] = (),
+    *,
+    most_bytes: int,
 ) -> Body:
     """BudgetListResponse: by tenant and stored name, unless another order is asked for.
 
@@ -51,17 +57,24 @@ async def budget_page(
         tenant: whose; None for the one that the query names, or else everybody's.
         query: of listBudgets, validated.
         scope_filter: what the caller's key is limited to.
+        most_bytes: stored bytes after which the page ends, before its limit of rows.
 
     Raises:
         Refusal: 400 for bounds that are none, or a cursor that is none or of another list.
         StoreError: the store failed, or a budget that belongs on the page cannot be read.
     """
     whose = tenant or given(query, "tenant_id") or None
-    return await _page(store, whose, query, scope_filter, _BUDGETS, "ledgers", _SORT_KEYS)
+    return await _page(
+        store, whose, query, scope_filter, _BUDGETS, "ledgers", _SORT_KEYS, most_bytes
+    )
 
 
 async def balances_page(
-    store: Store, tenant: str, query: Mapping[str, Any], scope_filter: tuple[str, ...]
+    store: Store,
+    tenant: str,
+    query: Mapping[str, Any],
+    scope_filter: tuple[str, ...],
+    most_bytes: int,
 ) -> Body:
     """BalanceListResponse of the governance contract: a tenant's whole ledgers by stored name.
 
@@ -69,7 +82,7 @@ async def balances_page(
         Refusal: 400 for a cursor that is none, or of another list.
         StoreError: the store failed, or a budget that belongs on the page cannot be read.
     """
-    return await _page(store, tenant, query, scope_filter, _BALANCES, "balances", {})
+    return await _page(store, tenant, query, scope_filter, _BALANCES, "balances", {}, most_bytes)
 
 
 async def _page(
@@ -80,11 +93,12 @@ async def _page(
     kind: str,
     member: str,
     sort_keys: Mapping[str, SortKey[Ledger]],
+    most_bytes: int,
 ) -> Body:
     asked = read_filter(query, scope_filter)
 
-    async def look(batch: Sequence[Place]) -> list[tuple[Place, Ledger]]:
-        return await _read(store, batch, asked)
+    async def look(batch: Sequence[Place], room: ByteLimit | None) -> list[tuple[Place, Ledger]]:
+        return await _read(store, batch, asked, room)
 
     def spans(owner: str) -> Sequence[Span]:
         return _spans(store.keys.tenant(owner), asked.scope_prefix)
@@ -99,6 +113,8 @@ async def _page(
         body_of=Ledger.body,
         sort_keys=sort_keys,
         id_of=Ledger.tie,
+        most_bytes=most_bytes,
+        size_of=Ledger.size,
     )
 
 
@@ -112,9 +128,9 @@ def _spans(names: TenantKeys, scope: str) -> Sequence[Span]:
 
 
 async def _read(
-    store: Store, batch: Sequence[Place], asked: BudgetFilter
+    store: Store, batch: Sequence[Place], asked: BudgetFilter, room: ByteLimit | None
 ) -> list[tuple[Place, Ledger]]:
-    """Those of a batch that are there, are the tenant's, and are asked for.
+    """Those of a batch that are there, are the tenant's, are asked for, and fit.
 
     Raises:
         StoreError: the store failed, or one cannot be read: to leave money out would be silent.
@@ -126,7 +142,8 @@ async def _read(
         if asked.admits_name(tenant, scope, unit):
             named.append((place, scope, unit))
     replies = await asyncio.gather(
-        *(store.read_bulk("HGETALL", place[1]) for place, _, _ in named), return_exceptions=True
+        *(store.read_bulk("HMGET", place[1], *FIELDS) for place, _, _ in named),
+        return_exceptions=True,
     )
     rows = []
     for (place, scope, unit), reply in zip(named, replies, strict=True):
@@ -135,12 +152,18 @@ async def _read(
             raise StoreCorrupt(f"{scope} in {unit}: {reply}")
         if isinstance(reply, BaseException):
             raise reply
-        row = read_row(reply)
+        row = {
+            field: value.decode(errors="replace")
+            for field, value in zip(FIELDS, reply, strict=True)
+            if value is not None
+        }
         if not row or not counts_for(tenant, row.get("tenant_id", ""), scope):
             continue
         if unit not in UNITS:
             raise StoreCorrupt(f"{scope} in {unit}: unknown unit")
         ledger = Ledger(tenant, key, scope, unit, row)
         if asked.admits_row(ledger):
+            if room is not None and not room.admits(ledger.size()):
+                break
             rows.append((place, ledger))
     return rows

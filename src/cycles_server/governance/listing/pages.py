@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from cycles_server.governance.listing.records import JsonRow
 from cycles_server.paging.cursors import (
     Cursor,
     Place,
@@ -14,13 +15,17 @@ from cycles_server.paging.cursors import (
     malformed_cursor,
     read_cursor,
 )
-from cycles_server.paging.pages import Look, page_along, page_body, ranked_page
+from cycles_server.paging.pages import ByteLimit, cut_page, page_along, page_body, ranked_page
 from cycles_server.paging.queries import DEFAULT_LIMIT, Order, given, order_in, read_order
 from cycles_server.paging.walks import Walk
 from cycles_server.paging.windows import read_moment
 
 Body = dict[str, Any]
 Row = TypeVar("Row")
+
+Look = Callable[[Sequence[Place], ByteLimit | None], Awaitable[Sequence[tuple[Place, Row]]]]
+"""Reads the rows at some places and answers with those that are asked for; where there is a limit
+of bytes, the first of them that fit."""
 
 MOST_ROWS = 100
 _MISSING, _PRESENT = "1", "0"
@@ -116,6 +121,8 @@ async def list_page(
     body_of: Callable[[Row], Body],
     sort_keys: Mapping[str, SortKey[Row]],
     id_of: Callable[[Row], str],
+    most_bytes: int,
+    size_of: Callable[[Row], int],
 ) -> Body:
     """One page of a list.
 
@@ -125,6 +132,8 @@ async def list_page(
         walk: the rows in the list's own order, behind a place of it.
         look: reads rows and leaves out what is not asked for.
         id_of: breaks ties in another order.
+        most_bytes: stored bytes after which the page ends, before its limit of rows.
+        size_of: how many stored bytes a row has.
 
     Raises:
         Refusal: 400 for a cursor of other filters.
@@ -133,14 +142,19 @@ async def list_page(
     binding = fingerprint(kind, query.order, *asked)
     after = None if query.cursor is None else query.cursor.place(str, binding)
     if query.order is None:
-        page = await page_along(walk(after), look, query.limit, step=query.limit + 1)
+        room = ByteLimit(most_bytes)
+
+        async def fitting(batch: Sequence[Place]) -> Sequence[tuple[Place, Row]]:
+            return await look(batch, room)
+
+        page = await page_along(walk(after), fitting, query.limit, step=query.limit + 1, room=room)
         end = page.end
     else:
         by, direction = query.order
         key = sort_keys[by]
 
         async def ranked(batch: Sequence[Place]) -> list[tuple[Place, Row]]:
-            return [(key.place(row, id_of(row)), row) for _, row in await look(batch)]
+            return [(key.place(row, id_of(row)), row) for _, row in await look(batch, None)]
 
         page = await ranked_page(
             walk(None),
@@ -149,22 +163,23 @@ async def list_page(
             descending=direction == "desc",
             after=None if after is None else key.from_cursor(after),
         )
+        page = cut_page(page, ByteLimit(most_bytes), size_of)
         end = None if page.end is None else key.in_cursor(page.end)
     goes_on = None if end is None else Cursor(kind, end, query.order, binding)
     return page_body(member, [body_of(row) for _, row in page.rows], goes_on)
 
 
-def text_key(name: str) -> SortKey[Body]:
-    """Sorts bodies by a text."""
-    return SortKey(str, lambda body: body.get(name))
+def text_key(name: str) -> SortKey[JsonRow]:
+    """Sorts records by a text."""
+    return SortKey(str, lambda row: row.body.get(name))
 
 
-def instant_key(name: str) -> SortKey[Body]:
-    """Sorts bodies by an instant, however many digits it is written with."""
+def instant_key(name: str) -> SortKey[JsonRow]:
+    """Sorts records by an instant, however many digits it is written with."""
 
-    def nanoseconds(body: Body) -> int | None:
+    def nanoseconds(row: JsonRow) -> int | None:
         try:
-            moment = read_moment(body[name])
+            moment = read_moment(row.body[name])
         except (KeyError, TypeError, ValueError):
             return None
         below = moment.below[:_NS_DIGITS].ljust(_NS_DIGITS, "0")

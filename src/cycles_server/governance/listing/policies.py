@@ -8,9 +8,10 @@ from typing import Any
 from cycles_server.auth.scopefilter import admits
 from cycles_server.governance.listing.owned import owned_walk
 from cycles_server.governance.listing.pages import Body, list_page, read_list_query
-from cycles_server.governance.listing.records import read_bodies
+from cycles_server.governance.listing.records import JsonRow, read_rows
 from cycles_server.governance.policies import policy_body
 from cycles_server.paging.cursors import Place
+from cycles_server.paging.pages import ByteLimit
 from cycles_server.paging.queries import given
 from cycles_server.store.store import Store
 
@@ -18,13 +19,18 @@ _KIND = "policies"
 
 
 async def policy_page(
-    store: Store, tenant: str, query: Mapping[str, Any], scope_filter: tuple[str, ...]
+    store: Store,
+    tenant: str,
+    query: Mapping[str, Any],
+    scope_filter: tuple[str, ...],
+    most_bytes: int,
 ) -> Body:
     """PolicyListResponse: by id.
 
     Args:
         query: of listPolicies, validated.
         scope_filter: what the caller's key is limited to.
+        most_bytes: stored bytes after which the page ends, before its limit of rows.
 
     Raises:
         Refusal: 400 for a cursor that is none, or of another list.
@@ -33,7 +39,7 @@ async def policy_page(
     pattern, status = given(query, "scope_pattern").strip(), query.get("status")
     names = store.keys.tenant(tenant)
 
-    def is_asked_for(body: Body) -> bool:
+    def is_asked_for(_: Place, body: Body) -> bool:
         scope: str = body["scope_pattern"]
         # Patterns of other servers may be in any case.
         return (
@@ -42,9 +48,11 @@ async def policy_page(
             and admits(scope_filter, scope.lower())
         )
 
-    async def look(batch: Sequence[Place]) -> list[tuple[Place, Body]]:
-        rows = await read_bodies(store, batch, lambda place: names.policy(place[1]), policy_body)
-        return [(place, body) for place, body in rows if is_asked_for(body)]
+    def key_of(place: Place) -> str:
+        return names.policy(place[1])
+
+    async def look(batch: Sequence[Place], room: ByteLimit | None) -> list[tuple[Place, JsonRow]]:
+        return await read_rows(store, batch, key_of, policy_body, is_asked_for, room)
 
     return await list_page(
         read_list_query(query, _KIND, {}),
@@ -53,7 +61,9 @@ async def policy_page(
         [tenant, pattern, status, scope_filter],
         walk=lambda after: owned_walk(store, tenant, lambda names: names.policies, after),
         look=look,
-        body_of=lambda body: body,
+        body_of=lambda row: row.body,
         sort_keys={},
-        id_of=lambda body: str(body["policy_id"]),
+        id_of=lambda row: str(row.body["policy_id"]),
+        most_bytes=most_bytes,
+        size_of=lambda row: row.size,
     )
