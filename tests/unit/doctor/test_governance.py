@@ -378,7 +378,7 @@ class TestTwins:
             record = {"tenant_id": name, "name": name, "status": "ACTIVE", "created_at": "2026"}
             client.set(Keys().tenant(name).record, json.dumps(record))
             client.sadd(Keys.tenants, name)
-        do(tenant_page, {"limit": 1})
+        do(tenant_page, {"limit": 1}, 1 << 20)
         assert client.zcard(self.TWIN) == 260
 
     def test_one_that_is_true(self, crowd: None, do: Functions) -> None:
