@@ -8,6 +8,7 @@ from cycles_server.governance.call import Call
 from cycles_server.http.exchange import Exchange
 from cycles_server.planes.admin import Services
 from cycles_server.refusal import forbidden, invalid
+from cycles_server.scopes import lower_case
 
 
 def call_of(exchange: Exchange, services: Services) -> Call:
@@ -27,7 +28,7 @@ def call_of(exchange: Exchange, services: Services) -> Call:
 
 def check_scope_filter(exchange: Exchange, scope: str) -> None:
     """Raises: Refusal 403 for a scope (in any case) that the caller's key is not for."""
-    if not admits(exchange.caller.scope_filter, scope.lower()):
+    if not admits(exchange.caller.scope_filter, lower_case(scope)):
         raise forbidden(f"This API key is limited to other scopes than {scope}")
 
 

@@ -22,6 +22,14 @@ LONGEST_VALUE = 128
 _VALUE = re.compile(r"[a-zA-Z0-9_.-]+")
 
 
+def lower_case(text: str) -> str:
+    """Letters of a scope in lower case; any other text as it is.
+
+    Only a-z can be in a scope, and Unicode has signs that turn into those (the Kelvin sign).
+    """
+    return text.lower() if text.isascii() else text
+
+
 class Scopes:
     """A subject's scopes.
 
@@ -50,7 +58,7 @@ def _derive(levels: tuple[tuple[str, str], ...]) -> Scopes:
                 f"subject.{level}",
                 "must be one or more of the letters a-z, A-Z, digits, '_', '.' and '-'",
             )
-        segment = f"{level}:{value.lower()}"
+        segment = f"{level}:{lower_case(value)}"
         path = f"{path}/{segment}" if path else segment
         scopes.append(path)
     return Scopes(scopes)
@@ -99,7 +107,7 @@ def canonical_scope(scope: str) -> str:
         Refusal: 400 for one that no subject has.
     """
     segments = [segment.partition(":") for segment in scope.split("/")]
-    lowered = "/".join(f"{level}{colon}{value.lower()}" for level, colon, value in segments)
+    lowered = "/".join(f"{level}{colon}{lower_case(value)}" for level, colon, value in segments)
     read_scope(lowered)
     return lowered
 
@@ -121,7 +129,7 @@ def counts_for(tenant: str, owner: str, scope: str) -> bool:
     """
     if owner:
         return owner == tenant
-    return tenant != "" and tenant_in(scope) == tenant.lower()
+    return tenant != "" and tenant_in(scope) == lower_case(tenant)
 
 
 def leaf(scope: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from cycles_server.scopes import LEVELS
+from cycles_server.scopes import LEVELS, lower_case
 
 _NEVER = ""
 """A kind that no segment has."""
@@ -22,7 +22,7 @@ def _compiled(scope_filter: tuple[str, ...]) -> dict[str, frozenset[str]]:
     for entry in scope_filter:
         kind, _, value = entry.partition(":")
         readable = kind in LEVELS and value
-        kinds.setdefault(kind if readable else _NEVER, set()).add(value.lower())
+        kinds.setdefault(kind if readable else _NEVER, set()).add(lower_case(value))
     return {kind: frozenset(values) for kind, values in kinds.items()}
 
 

@@ -10,7 +10,7 @@ from cycles_server.doctor.tenants import record_in
 from cycles_server.doctor.walking import Judge, Walk, key_pages
 from cycles_server.governance.patterns import own_pattern
 from cycles_server.refusal import Refusal
-from cycles_server.scopes import tenant_in
+from cycles_server.scopes import lower_case, tenant_in
 from cycles_server.store.findings import ERROR, WARNING, Finding
 from cycles_server.store.keys import BucketKeys
 from cycles_server.store.store import Store
@@ -63,7 +63,9 @@ class Policies:
                 why = f"not in {members}: it is neither listed nor in force"
                 found.append(Finding(WARNING, "POLICY_UNLISTED", key, why))
             try:
-                own_pattern(owner, record["scope_pattern"].lower())  # others' may be in any case
+                own_pattern(
+                    owner, lower_case(record["scope_pattern"])
+                )  # others' may be in any case
             except Refusal as refused:
                 why = f"matches nothing: {refused.message}"
                 found.append(Finding(WARNING, "POLICY_PATTERN", key, why))
@@ -85,7 +87,7 @@ class Policies:
 
 def _owner(record: dict[str, Any]) -> str:
     named = record.get("tenant_id")
-    return named if isinstance(named, str) else tenant_in(record["scope_pattern"].lower())
+    return named if isinstance(named, str) else tenant_in(lower_case(record["scope_pattern"]))
 
 
 def _problem(record: dict[str, Any], policy_id: str) -> str:

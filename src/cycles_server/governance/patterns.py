@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cycles_server.refusal import Refusal, invalid
-from cycles_server.scopes import LEVELS, canonical_scope, tenant_in
+from cycles_server.scopes import LEVELS, canonical_scope, lower_case, tenant_in
 
 _WHERE = "scope_pattern"
 _ANYWHERE = "*/"
@@ -37,7 +37,7 @@ class Pattern(NamedTuple):
         """It as a path below its owner, to be held against a key's scope filter."""
         if tenant_in(self.text):
             return self.text
-        return f"tenant:{tenant_id.lower()}/{self.text.removeprefix(_ANYWHERE)}"
+        return f"tenant:{lower_case(tenant_id)}/{self.text.removeprefix(_ANYWHERE)}"
 
 
 def matching(scopes: Sequence[str]) -> dict[str, str]:
@@ -102,7 +102,7 @@ def own_pattern(tenant_id: str, text: str) -> Pattern:
         Refusal: 400 for any other.
     """
     pattern = read_pattern(text)
-    if tenant_in(pattern.text) not in ("", tenant_id.lower()):
+    if tenant_in(pattern.text) not in ("", lower_case(tenant_id)):
         raise invalid(_WHERE, f"{text!r} is not below tenant:{tenant_id}")
     return pattern
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from cycles_server.auth.records import TenantPolicy
 from cycles_server.governance.patterns import matching
 from cycles_server.ledger.policies import StoredPolicy, read_policy
-from cycles_server.scopes import Scopes, tenant_in
+from cycles_server.scopes import Scopes, lower_case, tenant_in
 from cycles_server.store.clock import epoch_ms
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import TenantKeys
@@ -115,7 +115,7 @@ class PolicySet:
         return found
 
     def _made(self, scopes: Sequence[str]) -> Ruling:
-        root = f"tenant:{self.names.tenant.lower()}"
+        root = f"tenant:{lower_case(self.names.tenant)}"
         if not tenant_in(scopes[0]):
             # A subject that leaves its tenant out does not get out of the tenant's policies.
             scopes = [root, *(f"{root}/{scope}" for scope in scopes)]

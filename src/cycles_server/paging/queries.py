@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from cycles_server.paging.cursors import Cursor, malformed_cursor
-from cycles_server.scopes import LEVELS
+from cycles_server.scopes import LEVELS, lower_case
 
 DEFAULT_LIMIT = 50
 
@@ -24,7 +24,7 @@ def given(query: Mapping[str, Any], name: str) -> str:
 def asked_segments(query: Mapping[str, Any], levels: Sequence[str] = LEVELS) -> frozenset[str]:
     """The scope segments that a list's subject filters ask for, such as ``agent:bot``."""
     return frozenset(
-        f"{level}:{value.lower()}" for level in levels if (value := given(query, level))
+        f"{level}:{lower_case(value)}" for level in levels if (value := given(query, level))
     )
 
 

@@ -13,6 +13,7 @@ from cycles_server.governance.policies import policy_body
 from cycles_server.paging.cursors import Place
 from cycles_server.paging.pages import ByteLimit
 from cycles_server.paging.queries import given
+from cycles_server.scopes import lower_case
 from cycles_server.store.store import Store
 
 _KIND = "policies"
@@ -43,9 +44,9 @@ async def policy_page(
         scope: str = body["scope_pattern"]
         # Patterns of other servers may be in any case.
         return (
-            (not pattern or scope.lower() == pattern.lower())
+            (not pattern or lower_case(scope) == lower_case(pattern))
             and status in (None, body["status"])
-            and admits(scope_filter, scope.lower())
+            and admits(scope_filter, lower_case(scope))
         )
 
     def key_of(place: Place) -> str:
