@@ -29,12 +29,14 @@ _GOOD = {
     "reservation_ttl_override": {"default_ttl_ms": 30_000},
 }
 """Members of which the schemas allow more than the prose, with a value that is good."""
+_OF_EXTENSIONS = frozenset({"has_action_quotas", "references_action_kind", "observe_mode"})
 _FUNDINGS = ("CREDIT", "DEBIT", "RESET", "RESET_SPENT", "REPAY_DEBT")
 _AMOUNTS = ("allocated", "overdraft_limit", "amount", "spent")
 
 
 def _steer(case: Case[Any], sent: steering.Sent) -> None:
     steering.spoil_blank_bounds(case)
+    _spoil_ignored(case)
     if not steering.is_valid(case):
         return
     tenant = _tenant(case, sent)
@@ -47,6 +49,13 @@ def _steer(case: Case[Any], sent: steering.Sent) -> None:
 
 
 steering.register(_steer)
+
+
+def _spoil_ignored(case: Case[Any]) -> None:
+    """Parameters of extensions MUST be ignored by who does not serve them, whatever they hold: what
+    is wrong with one alone need not be refused."""
+    if not steering.is_valid(case) and case.query and not _OF_EXTENSIONS.isdisjoint(case.query):
+        case.query["limit"] = "no number"
 
 
 def _operation(case: Case[Any]) -> str:

@@ -31,6 +31,8 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LARGE_BODY = 65_536
 _BLANK_IS_ABSENT = "x-blank-counts-as-absent"
 """Of a parameter whose schema has no room for a blank value, which means that it is not given."""
+_IGNORED = "x-ignored"
+"""Of a parameter of an extension that is not served: it MUST be ignored, whatever it holds."""
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -123,6 +125,8 @@ class CompiledRequest:
         for node in operation.parameters:
             if node["in"] not in places:
                 raise ValueError(f"parameter {node['name']}: in {node['in']} is not supported")
+            if node.get(_IGNORED):
+                continue
             places[node["in"]].append(Parameter(node, operation.document, compiler))
         self._query = {parameter.name: parameter for parameter in places["query"]}
         self._required_query = [name for name, item in self._query.items() if item.required]

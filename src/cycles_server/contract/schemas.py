@@ -100,7 +100,11 @@ class SchemaCompiler:
     def _open_members(self, schema: Any, around: tuple[int, ...]) -> OpenMembers:
         """The members in which anything goes, so that their numbers are the client's business."""
         schema = resolve(self._document, schema)
-        if schema.get("additionalProperties") is True and schema.keys() <= _OF_OPEN_OBJECTS:
+        if (
+            schema.get("type") == "object"
+            and schema.get("additionalProperties", True) is True
+            and schema.keys() <= _OF_OPEN_OBJECTS
+        ):
             return OPEN
         members: dict[str, OpenMembers] = {}
         if id(schema) not in around:

@@ -99,3 +99,13 @@ def test_who_may(tenant: Tenant) -> None:
     for lacking in ("policies:write", "admin:write", "budgets:read"):
         answer = tenants_own(tenant, permissions=[lacking]).get(POLICIES)
         assert error_of(answer) == (403, "INSUFFICIENT_PERMISSIONS")
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [{"has_action_quotas": "zzz"}, {"has_action_quotas": ""}, {"references_action_kind": "x" * 80}],
+)
+def test_parameters_of_an_extension_are_ignored(tenant: Tenant, extension: dict[str, str]) -> None:
+    """Whatever they hold: the contract grows by parameters that others MUST ignore."""
+    policy_id = put_policy(tenant)
+    assert ids(tenants_own(tenant), POLICIES, **extension) == [policy_id]
