@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,6 +37,10 @@ DEFAULT_OVERAGE_POLICY = "ALLOW_IF_AVAILABLE"
 
 _COUNTABLE = 10**15
 """The scripts read no count or time that is so large (``whole`` in ``lua/lib/holders.lua``)."""
+
+NEVER = "9999-12-31T23:59:59.999Z"
+"""Until then lasts what never ends, where the contract wants a time."""
+_BEYOND_9999 = re.compile(r"\+[0-9]{5,9}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]+)$")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -126,6 +131,8 @@ def read_key(record: bytes) -> KeyRecord | None:
     try:
         fields = orjson.loads(record)
         permissions = fields.get("permissions")
+        if not isinstance(permissions, list | None) and permissions != {}:
+            return None
         scope_filter = fields.get("scope_filter")
         expires = fields.get("expires_at")
         return KeyRecord(
@@ -135,9 +142,9 @@ def read_key(record: bytes) -> KeyRecord | None:
             active=fields.get("status") == "ACTIVE" and fields.get("revoked_at") is None,
             expires_at_ms=None if expires is None else instant_ms(_text(expires)),
             permissions=(
-                DEFAULT_PERMISSIONS if permissions is None else frozenset(_texts(permissions))
+                DEFAULT_PERMISSIONS if permissions is None else frozenset(texts_in(permissions))
             ),
-            scope_filter=() if scope_filter is None else tuple(_texts(scope_filter)),
+            scope_filter=scope_filter_in(scope_filter),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -149,20 +156,29 @@ def _text(value: Any) -> str:
     return value
 
 
-def _texts(value: Any) -> list[str]:
-    if value == {}:
-        return []  # so some servers have stored an empty array
-    if not isinstance(value, list):
-        raise TypeError("not an array")
-    return [_text(item) for item in value]
+def texts_in(value: Any) -> list[str]:
+    """The texts in a stored array; some servers have stored an empty one as ``{}``."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def scope_filter_in(value: Any) -> tuple[str, ...]:
+    """A stored scope filter. What is no text in it stands as its JSON: an entry that no scope
+    meets. Left out, it would widen what the key is for."""
+    if value is None or value == {}:
+        return ()
+    entries = value if isinstance(value, list) else [value]
+    return tuple(item if isinstance(item, str) else orjson.dumps(item).decode() for item in entries)
 
 
 def instant_ms(text: str) -> int:
-    """Epoch ms of an ISO 8601 instant (a stored one; without an offset it is UTC).
+    """Epoch ms of an ISO 8601 instant (a stored one; without an offset it is UTC). A year beyond
+    9999, which is written with a sign, counts as the end of that year.
 
     Raises:
         ValueError: not an instant.
     """
+    if _BEYOND_9999.match(text):
+        text = NEVER
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -13,16 +13,23 @@ import bcrypt
 
 from cycles_server.auth.lookup import look_up
 from cycles_server.auth.records import (
-    CLOSED,
     DEFAULT_PERMISSIONS,
+    NEVER,
     instant_ms,
     iso_instant,
     read_key,
-    read_tenant,
+    scope_filter_in,
+    texts_in,
 )
-from cycles_server.governance.call import ACTIVE_OWNER, OPEN_OWNER, Call, Change, mutate
+from cycles_server.governance.call import (
+    ACTIVE_OWNER,
+    OPEN_OWNER,
+    Call,
+    Change,
+    closed_first,
+    mutate,
+)
 from cycles_server.governance.records import Record, change_record, read_record
-from cycles_server.governance.refusals import refusal
 from cycles_server.governance.scripts import create_api_key as create
 from cycles_server.jsontext import write_json
 from cycles_server.paging.windows import read_moment
@@ -55,8 +62,6 @@ PERMISSIONS = frozenset(
     f"{kind}:{deed}" for kinds, deeds in _PERMISSIONS.items() for kind in kinds for deed in deeds
 )
 """The contract's Permission."""
-NEVER = "9999-12-31T23:59:59.999Z"
-"""The ``expires_at`` of an answer about a key without one: the contract requires it."""
 
 _REQUIRED = ("key_id", "tenant_id", "key_prefix", "created_at")
 _BOUNDED = {"name": 256, "description": 1024, "revoked_reason": 512}
@@ -82,15 +87,15 @@ def key_body(record: Record, now_ms: int) -> Body:
     for name in _REQUIRED:
         if not isinstance(record.get(name), str):
             raise StoreCorrupt(f"{name} of an API key is {record.get(name)!r}")
-    status, expires = key_status(record, now_ms), record.get("expires_at")
+    status = key_status(record, now_ms)
     body: Body = {
         **{name: record[name] for name in _REQUIRED},
-        "expires_at": expires if isinstance(expires, str) else NEVER,
+        "expires_at": _shown_expiry(record.get("expires_at")),
         "status": status,
         "permissions": [item for item in permissions_of(record) if item in PERMISSIONS],
     }
     if record.get("scope_filter") is not None:
-        body["scope_filter"] = _texts(record["scope_filter"])
+        body["scope_filter"] = list(scope_filter_in(record["scope_filter"]))
     for name, most in _BOUNDED.items():
         if isinstance(record.get(name), str):
             body[name] = record[name][:most]
@@ -111,7 +116,7 @@ def key_status(record: Record, now_ms: int) -> str:
     stored, expires = record.get("status"), record.get("expires_at")
     if stored not in (ACTIVE, REVOKED, EXPIRED):
         raise StoreCorrupt(f"status of an API key is {stored!r}")
-    if stored == REVOKED or record.get("revoked_at") is not None:
+    if _is_revoked(record):
         return REVOKED
     try:
         lapsed = expires is not None and instant_ms(expires) <= now_ms
@@ -120,15 +125,23 @@ def key_status(record: Record, now_ms: int) -> str:
     return EXPIRED if lapsed else str(stored)
 
 
+def _is_revoked(record: Record) -> bool:
+    return record.get("status") == REVOKED or record.get("revoked_at") is not None
+
+
+def _shown_expiry(stored: Any) -> str:
+    """What the contract requires of a key without an end, too, and of one whose end it cannot
+    write."""
+    try:
+        return str(stored) if instant_ms(stored) < instant_ms(NEVER) else NEVER
+    except (TypeError, ValueError):
+        return NEVER
+
+
 def permissions_of(record: Record) -> list[str]:
     """What a key's record allows, in its order; the default where it says nothing."""
     permissions = record.get("permissions")
-    return sorted(DEFAULT_PERMISSIONS) if permissions is None else _texts(permissions)
-
-
-def _texts(value: Any) -> list[str]:
-    # Some servers have stored an empty list as {}.
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    return sorted(DEFAULT_PERMISSIONS) if permissions is None else texts_in(permissions)
 
 
 async def create_api_key(
@@ -152,8 +165,10 @@ async def create_api_key(
     tenant_id = body["tenant_id"]
     if not tenant_id.strip():
         raise invalid("tenant_id", "must not be blank")
-    _check_members(body)
-    now = await now_ms(store)
+    async with closed_first(store, tenant_id):
+        _check_members(body)
+        now = await now_ms(store)
+        expires = _expiry(body.get("expires_at"), now)
     settled = {
         "name": body["name"],
         "description": body.get("description"),
@@ -161,7 +176,7 @@ async def create_api_key(
         "scope_filter": body.get("scope_filter"),
         "status": ACTIVE,
         "created_at": iso_instant(now),
-        "expires_at": _expiry(body.get("expires_at"), now),
+        "expires_at": expires,
         "metadata": body.get("metadata"),
     }
     for _ in range(_DRAWS):
@@ -232,7 +247,7 @@ async def update_api_key(store: Store, call: Call, key_id: str, body: Body) -> B
     """Change what a key may do, or what people read of it; its secret stays.
 
     Args:
-        body: the request, whose null members count as not sent.
+        body: ApiKeyUpdateRequest.
 
     Returns:
         The ApiKey.
@@ -242,15 +257,14 @@ async def update_api_key(store: Store, call: Call, key_id: str, body: Body) -> B
             KEY_EXPIRED.
         StoreError: the store failed, or the record cannot be read.
     """
-    _check_members(body)
-    asked = {name: value for name, value in body.items() if value is not None}
 
     def changed(record: Record, now: int) -> Change:
-        _refuse_revoked(record, now)
+        _check_members(body)
+        _refuse_revoked(record)
         if key_status(record, now) == EXPIRED:
             raise Refusal("KEY_EXPIRED", "This API key has expired; make a new one")
-        record.update(asked)
-        facts = {name: asked.get(name) for name in ("permissions", "scope_filter", "name")}
+        record.update(body)
+        facts = {name: body.get(name) for name in ("permissions", "scope_filter", "name")}
         return Change("updateApiKey", "api_key", key_id, facts)
 
     return await _changed(store, call, key_id, changed)
@@ -269,7 +283,7 @@ async def revoke_api_key(store: Store, call: Call, key_id: str, reason: str = ""
     why = reason if reason.strip() else None
 
     def changed(record: Record, now: int) -> Change:
-        _refuse_revoked(record, now)
+        _refuse_revoked(record)
         record.update(status=REVOKED, revoked_at=iso_instant(now))
         if why is not None:
             record["revoked_reason"] = why
@@ -283,10 +297,6 @@ async def _changed(
     store: Store, call: Call, key_id: str, changed: Callable[[Record, int], Change]
 ) -> Body:
     key, tenant_id = await _find(store, key_id)
-    # Before what the key's own state says; the script looks once more.
-    tenant_record = await store.read("GET", store.keys.tenant(tenant_id).record)
-    if read_tenant(tenant_record).guard == CLOSED:
-        raise refusal("TENANT_CLOSED", tenant_id)
     body: Body = {}
 
     def checked(record: Record, now: int) -> Change:
@@ -296,7 +306,8 @@ async def _changed(
         return change
 
     absent = no_such_key()
-    await change_record(store, call, tenant_id, key, checked, absent=absent, owner=OPEN_OWNER)
+    async with closed_first(store, tenant_id):  # before what the key's own state says
+        await change_record(store, call, tenant_id, key, checked, absent=absent, owner=OPEN_OWNER)
     return body
 
 
@@ -332,8 +343,8 @@ def no_such_key() -> Refusal:
     return Refusal("NOT_FOUND", "There is no API key with this id")
 
 
-def _refuse_revoked(record: Record, now: int) -> None:
-    if key_status(record, now) == REVOKED:
+def _refuse_revoked(record: Record) -> None:
+    if _is_revoked(record):
         raise Refusal("KEY_REVOKED", "This API key is revoked, and stays so")
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cycles_server.auth.confirmation import Confirmation, StaleCredential
 from cycles_server.auth.principal import OPERATOR, Principal
+from cycles_server.auth.records import CLOSED, read_tenant
 from cycles_server.auth.redaction import json_without_secrets
 from cycles_server.governance.refusals import refusal
 from cycles_server.governance.scripts.head import HeadArguments, HeadKeys
 from cycles_server.jsontext import write_json
+from cycles_server.refusal import Refusal
 from cycles_server.store.answers import is_stale, refused_in
 from cycles_server.store.clock import DAY_MS
 from cycles_server.store.link import Argument, Reply
@@ -88,9 +91,13 @@ def audit_members(
     call: Call, tenant: str, *, operation: str, status: int, **more: str
 ) -> dict[str, Any]:
     """An audit entry's members, but for its id, time and metadata; empty ones are left out."""
+    key_id = call.principal.key_id
+    if call.principal.is_admin:
+        # What an operator does to a key is found with it.
+        key_id = more.get("resource_id", "") if more.get("resource_type") == "api_key" else ""
     members: dict[str, Any] = {
         "tenant_id": tenant,
-        "key_id": "" if call.principal.is_admin else call.principal.key_id,
+        "key_id": key_id,
         "user_agent": call.user_agent,
         "source_ip": call.client,
         "operation": operation,
@@ -99,6 +106,23 @@ def audit_members(
         "trace_id": call.trace_id,
     }
     return {name: value for name, value in members.items() if value} | {"status": status}
+
+
+@asynccontextmanager
+async def closed_first(store: Store, tenant: str) -> AsyncIterator[None]:
+    """Whatever else is wrong with it: what is asked of a closed tenant is refused as that.
+
+    Raises:
+        Refusal: TENANT_CLOSED in place of the one that is raised inside.
+        StoreError: the store failed.
+    """
+    try:
+        yield
+    except Refusal:
+        record = await store.read("GET", store.keys.tenant(tenant).record)
+        if read_tenant(record).guard == CLOSED:
+            raise refusal("TENANT_CLOSED", tenant) from None
+        raise
 
 
 async def mutate(
@@ -114,16 +138,14 @@ async def mutate(
 ) -> Reply:
     """Run one of governance's scripts: the change and its audit entry in one step.
 
-        Args:
-            tenant: whose it is that is changed.
-            owner: what that tenant must be, _MOST_METADATA_BYTES = 16_384
+    Args:
+        tenant: whose it is that is changed.
+        owner: what that tenant must be, ACTIVE_OWNER, OPEN_OWNER or ANY_OWNER.
 
-    ACTIVE_OWNER, OPEN_OWNER or ANY_OWNER.
-
-        Raises:
-            StaleCredential: the records of the caller's key have changed; nothing was done.
-            Refusal: as the script says; nothing was done.
-            StoreError: the store failed.
+    Raises:
+        StaleCredential: the records of the caller's key have changed; nothing was done.
+        Refusal: as the script says; nothing was done.
+        StoreError: the store failed.
     """
     names = store.keys.tenant(tenant)
     principal = call.principal
@@ -171,5 +193,8 @@ async def mutate(
     call.confirmation.done = True
     refused = refused_in(answer)
     if refused is not None:
-        raise refusal(refused.code, tenant)
+        about = [change.facts.get("scope"), change.facts.get("unit"), change.resource_id]
+        raise refusal(
+            refused.code, tenant, " ".join([change.resource_type, *map(str, filter(None, about))])
+        )
     return answer

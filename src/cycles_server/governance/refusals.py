@@ -29,14 +29,17 @@ _CONFLICTS = {
 _UNREADABLE_TENANT = "The record of tenant {tenant} cannot be read, so nothing of it is changed"
 
 
-def refusal(code: str, tenant: str) -> Refusal:
+def refusal(code: str, tenant: str, about: str = "") -> Refusal:
     """The refusal that a script has worded as a code.
+
+    Args:
+        about: what was to be changed, for the log.
 
     Raises:
         StoreCorrupt: the script found a damaged record.
     """
     if code.startswith("CORRUPT_"):
-        raise StoreCorrupt(code)
+        raise StoreCorrupt(f"{code}: {about} of tenant {tenant}")
     if code == "TENANT_UNREADABLE":
         return Refusal("INTERNAL_ERROR", _UNREADABLE_TENANT.format(tenant=tenant))
     if code in _INVALID:

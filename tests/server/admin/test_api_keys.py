@@ -16,7 +16,7 @@ from support.operator import Body, Operator
 from support.redis import RedisServer
 from support.running import Running, StartServer
 from support.server import CyclesServer, free_port
-from support.tenants import Tenant, error_of
+from support.tenants import UNIT, Tenant, error_of
 from support.wire import eventually
 
 from cycles_server.auth.records import DEFAULT_PERMISSIONS
@@ -423,7 +423,7 @@ def test_a_closed_tenant_comes_first(operator: Operator) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ["{", "[]", {"tenant_id": None}, {"status": "?"}, {"expires_at": 7}, {"created_at": None}],
+    ["{", "[]", {"tenant_id": None}, {"created_at": None}],
 )
 def test_a_record_that_cannot_be_read_is_left_alone(operator: Operator, damage: Any) -> None:
     tenant = operator.tenant()
@@ -433,6 +433,66 @@ def test_a_record_that_cannot_be_read_is_left_alone(operator: Operator, damage: 
     assert error_of(update(operator, tenant.key_id, {"name": "x"})) == (500, "INTERNAL_ERROR")
     assert error_of(revoke(operator, tenant.key_id)) == (500, "INTERNAL_ERROR")
     assert operator.redis.get(name).decode() == record
+
+
+@pytest.mark.parametrize("damage", [{"status": "?"}, {"expires_at": 7}, {"expires_at": "soon"}])
+def test_one_that_does_not_say_when_it_ends_can_be_revoked(
+    operator: Operator, damage: Body
+) -> None:
+    """It opens nothing here, and something on a server that reads it otherwise."""
+    tenant = operator.tenant()
+    tenant.write_key(**damage)
+    assert error_of(update(operator, tenant.key_id, {"name": "x"})) == (500, "INTERNAL_ERROR")
+    answer = revoke(operator, tenant.key_id)
+    assert (answer.status_code, answer.json()["status"]) == (200, "REVOKED")
+    assert stored(tenant, tenant.key_id)["status"] == "REVOKED"
+
+
+def test_one_that_ends_beyond_the_year_9999(operator: Operator, running: Running) -> None:
+    """Java writes such a year with a sign."""
+    tenant = operator.tenant()
+    tenant.write_key(expires_at="+33658-09-27T01:46:40Z")
+    for url, path in (
+        (operator.url, "/v1/auth/introspect"),
+        (running.url, "/v1/reservations"),
+    ):
+        headers = {"X-Cycles-API-Key": tenant.secret}
+        assert httpx.get(f"{url}{path}", headers=headers).status_code == 200
+    shown = update(operator, tenant.key_id, {"name": "x"}).json()
+    assert shown["expires_at"] == "9999-12-31T23:59:59.999Z"
+    assert stored(tenant, tenant.key_id)["expires_at"] == "+33658-09-27T01:46:40Z"
+    assert revoke(operator, tenant.key_id).status_code == 200
+
+
+@pytest.mark.parametrize("entries", [[None], [5, "agent:a"], "agent:a"])
+def test_a_filter_that_another_server_stored_never_reads_as_none(
+    operator: Operator, entries: Any
+) -> None:
+    """Copied from what is shown, it must not open more than it does."""
+    tenant = operator.tenant()
+    operator.budget(tenant)
+    tenant.write_key(scope_filter=entries, permissions=[None, "budgets:read"])
+    shown = operator.http.get(PATH, params={"tenant_id": tenant.name}).json()["keys"]
+    (shown_filter,) = [one["scope_filter"] for one in shown if one["key_id"] == tenant.key_id]
+    assert shown_filter
+    headers = {"X-Cycles-API-Key": tenant.secret}
+    scope = f"tenant:{tenant.name}"
+    answer = httpx.get(
+        f"{operator.url}/v1/admin/budgets/lookup",
+        params={"scope": scope, "unit": UNIT},
+        headers=headers,
+    )
+    assert error_of(answer) == (403, "FORBIDDEN")
+
+
+def test_numbers_in_metadata_come_back_as_they_were_sent(operator: Operator) -> None:
+    tenant = operator.tenant()
+    text = '{"a":12345678901234567890,"b":0.1234567890123456789012,"c":2.50}'
+    body = f'{{"tenant_id":"{tenant.name}","name":"n","metadata":{text}}}'
+    made = operator.http.post(PATH, content=body, headers={"content-type": "application/json"})
+    assert made.status_code == 201, made.text
+    listed = operator.http.get(PATH, params={"tenant_id": tenant.name})
+    assert text in listed.text
 
 
 def test_permissions_of_other_servers_survive_and_are_not_shown(operator: Operator) -> None:
