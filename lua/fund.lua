@@ -35,6 +35,11 @@ local function parts_of(stored)
   return parts
 end
 
+-- What no budget has, and no answer could tell of.
+local function below_zero(budget)
+  return budget.reserved < zero or budget.spent < zero or budget.debt < zero
+end
+
 -- 1. Who asks, and was it asked before?
 if credential_stale() then return {'STALE'} end
 local mismatch, foreign = false, nil
@@ -46,8 +51,8 @@ if request_hash ~= '' then
     mismatch = true
   elseif changeover_hash ~= '' then
     foreign = redis.call('GET', reference_record)
-    local ours = foreign and redis.call('GET', reference_budget)
-    if ours and ours ~= budget_record then foreign = nil end
+    -- What we have put there ourselves is another funding: this one's record would have been found.
+    if foreign and redis.call('EXISTS', reference_budget) == 1 then foreign = nil end
   end
 end
 local refused = owner_refuses() or audit_damaged()
@@ -58,7 +63,9 @@ if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 local budget = read_budget(budget_record, scope, tenant, 1)
 if not budget then return {'ERROR', 'BUDGET_NOT_FOUND'} end
 local amounts = {amount, spent}
-if not load_amounts({budget}, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
+if not load_amounts({budget}, amounts) or below_zero(budget) then
+  return {'ERROR', 'CORRUPT_BUDGET'}
+end
 if foreign then
   -- The reference's keys name no ledger, but for a row of a bulk action. Only fundings change an
   -- allocation, and each notes its time: a budget that is as that funding left it, and was changed

@@ -3,9 +3,9 @@
 --
 -- KEYS  the head (see lib/mutation), budget_record
 -- ARGV  the head; scope; overdraft_limit, overage_policy, metadata (JSON): '' leaves one as it is;
---         status: ACTIVE or FROZEN to change to, '' leaves it
+--         status: ACTIVE or FROZEN to change to, '' leaves it; the names of fields to answer with
 -- Answers
---   OK
+--   OK, the values of those fields as this change left them
 --   STALE            the credential must be read again
 --   ERROR, code      ALREADY_ACTIVE, ALREADY_FROZEN: the budget has the asked status
 -- @include clock
@@ -45,4 +45,4 @@ set('commit_overage_policy', overage_policy)
 set('metadata_json', metadata)
 redis.call('HSET', budget_record, unpack(fields))
 leave_trace('', '')
-return {'OK'}
+return {'OK', unpack(redis.call('HMGET', budget_record, unpack(ARGV, HEAD_ARGUMENTS + 6)))}

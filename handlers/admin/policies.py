@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cycles_server.governance import policies
+from cycles_server.governance.call import closed_first
 from cycles_server.governance.listing.policies import policy_page
 from cycles_server.governance.patterns import own_pattern
 from cycles_server.http.exchange import Exchange, Reply
@@ -15,8 +16,9 @@ async def create_policy(exchange: Exchange, services: Services) -> Reply:
     """POST /v1/admin/policies."""
     body = exchange.body
     tenant_id = owner_in_body(exchange)
-    pattern = own_pattern(tenant_id, body["scope_pattern"])
-    check_scope_filter(exchange, pattern.below(tenant_id))
+    async with closed_first(services.store, tenant_id):
+        pattern = own_pattern(tenant_id, body["scope_pattern"])
+        check_scope_filter(exchange, pattern.below(tenant_id))
     call = call_of(exchange, services)
     return Reply(201, await policies.create_policy(services.store, call, tenant_id, body))
 

@@ -9,8 +9,8 @@
 --   (all but remaining and allocated) that is absent or empty is 0.
 -- snapshot(budgets)  `place:remaining,reserved,spent,allocated[,debt,limit,over];...`, the form
 --   in which balances are answered and kept for a replay; balance_row(...) is one of its rows,
---   from amounts that are texts already. A budget's `row` holds what was read, optional amounts
---   filled in, at these places:
+--   from amounts that are texts already, and past_limit(budget) its `over`. A budget's `row` holds
+--   what was read, optional amounts filled in, at these places:
 local OVER, REMAINING, RESERVED, SPENT, ALLOCATED, DEBT, LIMIT = 3, 4, 5, 6, 7, 8, 9
 local POLICY, CAPS, CREATED_AT = 10, 11, 12
 local longest = 0
@@ -77,12 +77,17 @@ local function load_amounts(budgets, amounts, digits)
   return true
 end
 
+local function past_limit(budget)
+  -- Another server may have left the flag behind the debt.
+  return budget.over or budget.debt > budget.overdraft_limit
+end
+
 local function balance_row(budget, remaining, reserved, spent, allocated)
   local row = budget.place .. ':' .. remaining .. ',' .. reserved .. ',' .. spent .. ','
     .. allocated
   if budget.over or budget.debt ~= zero or budget.overdraft_limit ~= zero then
     row = row .. ',' .. text(budget.debt) .. ',' .. text(budget.overdraft_limit)
-      .. (budget.over and ',1' or ',0')
+      .. (past_limit(budget) and ',1' or ',0')
   end
   return row
 end

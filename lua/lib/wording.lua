@@ -26,7 +26,7 @@ local function balances_json(unit, budgets)
     if budget.overdraft_limit ~= zero then
       parts[#parts + 1] = '"overdraft_limit":' .. amount_json(unit, budget.overdraft_limit)
     end
-    if budget.over then parts[#parts + 1] = '"is_over_limit":true' end
+    if past_limit(budget) then parts[#parts + 1] = '"is_over_limit":true' end
     balances[index] = '{' .. table.concat(parts, ',') .. '}'
   end
   return '[' .. table.concat(balances, ',') .. ']'

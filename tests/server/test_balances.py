@@ -171,6 +171,16 @@ def test_what_cannot_be_read_hides_itself_only(balances: Balances) -> None:
     assert balances.scopes(tenant=balances.name, limit=1) == [good]
 
 
+def test_a_flag_that_another_server_left_behind_the_debt(balances: Balances) -> None:
+    """Its scope takes no reservation, and says so everywhere."""
+    balances.put(debt=5, overdraft_limit=3, is_over_limit="false")
+    balances.put("agent:a", debt=3, overdraft_limit=3, is_over_limit="false")
+    rows = balances.reader.rows(PATH, "balances", tenant=balances.name)
+    assert [row.get("is_over_limit", False) for row in rows] == [True, False]
+    dry = balances.tenant.reserve(1, dry_run=True).json()
+    assert [row["is_over_limit"] for row in dry["balances"]] == [True]
+
+
 def test_the_cost_is_the_page(start: Callable[..., Any]) -> None:
     running = start(CYCLES_EXPIRY_INTERVAL_MS="3600000")
     balances, other = Balances(running), Balances(running)

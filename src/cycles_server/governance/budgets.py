@@ -15,6 +15,7 @@ from cycles_server.governance.call import (
     Call,
     Change,
     audited_metadata,
+    closed_first,
     mutate,
 )
 from cycles_server.governance.ledgers import Body, ledger_body, read_row
@@ -23,7 +24,7 @@ from cycles_server.governance.scripts import update_budget as update
 from cycles_server.jsontext import write_json
 from cycles_server.paging.windows import read_moment
 from cycles_server.refusal import Refusal, invalid
-from cycles_server.scopes import canonical_scope, counts_for, tenant_in
+from cycles_server.scopes import canonical_scope, counts_for, lower_case, tenant_in
 from cycles_server.store.store import Store
 
 ACTIVE, FROZEN = "ACTIVE", "FROZEN"
@@ -46,10 +47,12 @@ async def create_budget(store: Store, call: Call, tenant_id: str, body: Body) ->
         StaleCredential: see :func:`mutate`.
         StoreError: the store failed.
     """
-    scope = own_scope(tenant_id, body["scope"])
     unit = body["unit"]
     limit = body.get("overdraft_limit") or {"unit": unit, "amount": 0}
-    check_unit(unit, allocated=body["allocated"], overdraft_limit=limit)
+    async with closed_first(store, tenant_id):
+        scope = own_scope(tenant_id, body["scope"])
+        check_unit(unit, allocated=body["allocated"], overdraft_limit=limit)
+        period = [_period(body, name) for name in ("period_start", "period_end")]
     arguments = create.Arguments(
         ledger_id=str(uuid.uuid4()),
         scope=scope,
@@ -58,8 +61,8 @@ async def create_budget(store: Store, call: Call, tenant_id: str, body: Body) ->
         overdraft_limit=str(limit["amount"]),
         overage_policy=body.get("commit_overage_policy") or "",
         rollover_policy=body.get("rollover_policy") or "",
-        period_start=_period(body, "period_start"),
-        period_end=_period(body, "period_end"),
+        period_start=period[0],
+        period_end=period[1],
         metadata=_stored(body.get("metadata")),
     )
     names = store.keys.tenant(tenant_id)
@@ -114,7 +117,7 @@ async def find_budget(store: Store, scope: str, unit: str, tenant_id: str | None
         Refusal: BUDGET_NOT_FOUND, for another tenant's too.
         StoreError: the store failed, or the record cannot be read.
     """
-    scope = scope.lower()
+    scope = lower_case(scope)
     names = store.keys.tenant(tenant_in(scope) or (tenant_id or ""))
     row = read_row(await store.read("HGETALL", names.budget(scope, unit)))
     owner = row.get("tenant_id") or tenant_in(scope)
@@ -127,7 +130,7 @@ async def update_budget(store: Store, call: Call, scope: str, unit: str, body: B
     """Set a budget's overdraft limit, overage policy or metadata; being over the limit follows.
 
     Args:
-        body: the request, whose null members count as not sent.
+        body: BudgetUpdateRequest.
 
     Raises:
         Refusal: BUDGET_NOT_FOUND, BUDGET_CLOSED, TENANT_CLOSED, UNIT_MISMATCH.
@@ -135,8 +138,6 @@ async def update_budget(store: Store, call: Call, scope: str, unit: str, body: B
     """
     limit = body.get("overdraft_limit")
     policy = body.get("commit_overage_policy")
-    if limit is not None:
-        check_unit(unit, overdraft_limit=limit)
     told = {
         "overdraft_limit": None if limit is None else limit["amount"],
         "commit_overage_policy": policy,
@@ -146,13 +147,14 @@ async def update_budget(store: Store, call: Call, scope: str, unit: str, body: B
         call,
         (scope, unit),
         update.Arguments(
-            scope=scope.lower(),
+            scope=lower_case(scope),
             overdraft_limit="" if limit is None else str(limit["amount"]),
             overage_policy=policy or "",
             metadata=_stored(body.get("metadata")),
             status="",
         ),
         ("updateBudget", told),
+        **({} if limit is None else {"overdraft_limit": limit}),
     )
 
 
@@ -179,7 +181,11 @@ async def set_status(
         call,
         (scope, unit),
         update.Arguments(
-            scope=scope.lower(), overdraft_limit="", overage_policy="", metadata=b"", status=status
+            scope=lower_case(scope),
+            overdraft_limit="",
+            overage_policy="",
+            metadata=b"",
+            status=status,
         ),
         ("freezeBudget" if status == FROZEN else "unfreezeBudget", told),
     )
@@ -191,21 +197,24 @@ async def _updated(
     name: tuple[str, str],
     arguments: update.Arguments,
     told: tuple[str, dict[str, Any]],
+    **amounts: Body,
 ) -> Body:
     before = await find_budget(store, *name)
     operation, facts = told
     scope, unit = before["scope"], before["unit"]
     # Whose it is says the record: a scope that is written otherwise must not lead past a guard.
     owner = before["tenant_id"]
+    async with closed_first(store, owner):
+        check_unit(unit, **amounts)
     record = store.keys.tenant(owner).budget(scope, unit)
-    update.read(
+    after = update.read(
         await mutate(
             store,
             call,
             owner,
             update.NAME,
             update.Keys(budget_record=record),
-            arguments,
+            arguments.asking(),
             Change(
                 operation,
                 "budget",
@@ -215,7 +224,7 @@ async def _updated(
             owner=OPEN_OWNER,
         )
     )
-    return await find_budget(store, scope, unit)
+    return ledger_body({**after, "tenant_id": owner}, scope, unit)
 
 
 def own_scope(tenant_id: str, text: str) -> str:
@@ -225,7 +234,7 @@ def own_scope(tenant_id: str, text: str) -> str:
         Refusal: 400 for any other.
     """
     scope = canonical_scope(text)
-    if tenant_in(scope) != tenant_id.lower():
+    if tenant_in(scope) != lower_case(tenant_id):
         raise invalid("scope", f"{text!r} is not below tenant:{tenant_id}")
     return scope
 

@@ -20,10 +20,18 @@ from typing import Any
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.budgets import check_unit
-from cycles_server.governance.call import OPEN_OWNER, Call, Change, audited_metadata, mutate
+from cycles_server.governance.call import (
+    OPEN_OWNER,
+    Call,
+    Change,
+    audited_metadata,
+    closed_first,
+    mutate,
+)
 from cycles_server.governance.ledgers import Body
 from cycles_server.governance.scripts import fund as script
 from cycles_server.jsontext import canonical
+from cycles_server.scopes import lower_case
 from cycles_server.store.store import Store
 
 RESET_SPENT, REPAY_DEBT = "RESET_SPENT", "REPAY_DEBT"
@@ -62,8 +70,9 @@ async def fund_budget(
     resets_spent = operation == RESET_SPENT
     given_spent = body.get("spent") if resets_spent else None
     spent = given_spent or {"unit": unit, "amount": 0}
-    check_unit(unit, amount=amount, spent=spent)
-    scope = scope.lower()
+    async with closed_first(store, tenant_id):
+        check_unit(unit, amount=amount, spent=spent)
+    scope = lower_case(scope)
     names = store.keys.tenant(tenant_id)
     record = names.budget(scope, unit)
     key = body.get("idempotency_key")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.jsontext import INT64_MAX, INT64_MIN
 from cycles_server.store.errors import StoreCorrupt
+from cycles_server.store.numbers import stored_integer
 
 Body = dict[str, Any]
 Row = Mapping[str, str]
@@ -21,6 +22,11 @@ FIELDS = (
 """What a BudgetLedger is made of; a record's metadata is nothing that it shows."""
 
 STATUSES = ("ACTIVE", "FROZEN", "CLOSED")
+_POLICIES = {
+    "commit_overage_policy": ("REJECT", "ALLOW_IF_AVAILABLE", "ALLOW_WITH_OVERDRAFT"),
+    "rollover_policy": ("NONE", "CARRY_FORWARD", "CAP_AT_ALLOCATED"),
+}
+"""What the contract knows; another that a record has is left out of an answer."""
 
 
 def read_row(reply: Mapping[bytes, bytes] | list[bytes]) -> dict[str, str]:
@@ -28,6 +34,12 @@ def read_row(reply: Mapping[bytes, bytes] | list[bytes]) -> dict[str, str]:
     flat = reply if isinstance(reply, list) else [part for pair in reply.items() for part in pair]
     texts = [part.decode(errors="replace") for part in flat]
     return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def fields_row(values: Sequence[bytes | None]) -> dict[str, str]:
+    """The values of ``FIELDS`` by name, without those that are not there."""
+    named = zip(FIELDS, values, strict=True)
+    return {name: value.decode(errors="replace") for name, value in named if value is not None}
 
 
 def amount_in(
@@ -39,12 +51,25 @@ def amount_in(
         StoreCorrupt: it is no int64, or less than it can be.
     """
     try:
-        value = int(row.get(field) or default)
+        value = stored_integer(row.get(field) or default)
     except ValueError:
         raise StoreCorrupt(f"{scope} in {unit}: {field} is not an integer") from None
     if not least <= value <= INT64_MAX:
         raise StoreCorrupt(f"{scope} in {unit}: {field} is out of range")
     return value
+
+
+def is_over_limit(row: Row, scope: str, unit: str) -> bool:
+    """Whether it takes no reservation: by its flag, or by its debt where another server wrote the
+    flag otherwise.
+
+    Raises:
+        StoreCorrupt: an amount cannot be read.
+    """
+    if row.get("is_over_limit") == "true":
+        return True
+    debt, limit = (amount_in(row, scope, unit, name) for name in ("debt", "overdraft_limit"))
+    return debt > limit
 
 
 def status_in(row: Row, scope: str, unit: str) -> str:
@@ -71,7 +96,7 @@ def ledger_body(row: Row, scope: str, unit: str) -> Body:
 
     def instant(field: str) -> str:
         try:
-            return iso_instant(int(row[field]))
+            return iso_instant(stored_integer(row[field]))
         except (ValueError, OverflowError):
             raise StoreCorrupt(f"{scope} in {unit}: {field} is no time") from None
 
@@ -86,11 +111,11 @@ def ledger_body(row: Row, scope: str, unit: str) -> Body:
         "spent": amount("spent"),
         "debt": amount("debt"),
         "overdraft_limit": amount("overdraft_limit"),
-        "is_over_limit": row.get("is_over_limit") == "true",
+        "is_over_limit": is_over_limit(row, scope, unit),
         "status": status_in(row, scope, unit),
     }
-    for field in ("commit_overage_policy", "rollover_policy"):
-        if row.get(field):
+    for field, known in _POLICIES.items():
+        if row.get(field) in known:
             body[field] = row[field]
     if not row.get("created_at"):
         # A required member: the beginning of time for a record that does not say.

@@ -17,8 +17,9 @@ from typing import Any
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.ledgers import STATUSES as BUDGET_STATUSES
+from cycles_server.governance.ledgers import amount_in, is_over_limit
 from cycles_server.governance.tenants import ACTIVE, CLOSED, SUSPENDED
-from cycles_server.jsontext import stored_members
+from cycles_server.jsontext import INT64_MIN, stored_members
 from cycles_server.paging.walks import STEP, IndexWalk
 from cycles_server.scopes import UNITS, counts_for
 from cycles_server.store.clock import now_ms
@@ -255,13 +256,16 @@ class Census:
         self.budgets["total"] += 1
         self.budgets[row["status"] or ACTIVE] += 1
         self.units[unit] += 1
-        over = row["is_over_limit"] == "true"
-        self.budgets["over_limit"] += over
         try:
-            amounts = {name: int(row[name] or 0) for name in _FIELDS[3:]}
-        except ValueError:
+            amounts = {
+                name: amount_in(row, scope, unit, name, least=INT64_MIN) for name in _FIELDS[3:]
+            }
+            over = is_over_limit(row, scope, unit)
+        except StoreCorrupt:
             logger.error("amounts of %s in %s left out of the overview", scope, unit)
+            self.budgets["over_limit"] += row["is_over_limit"] == "true"
             return
+        self.budgets["over_limit"] += over
         debt = amounts["debt"]
         named = {"scope": scope, "unit": unit}
         if over:

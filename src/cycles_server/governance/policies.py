@@ -7,7 +7,14 @@ import secrets
 from typing import Any, NamedTuple
 
 from cycles_server.auth.records import iso_instant
-from cycles_server.governance.call import ACTIVE_OWNER, OPEN_OWNER, Call, Change, mutate
+from cycles_server.governance.call import (
+    ACTIVE_OWNER,
+    OPEN_OWNER,
+    Call,
+    Change,
+    closed_first,
+    mutate,
+)
 from cycles_server.governance.patterns import own_pattern, read_pattern
 from cycles_server.governance.records import Record, change_record, read_record, require_texts
 from cycles_server.governance.scripts import create_policy as create
@@ -15,7 +22,7 @@ from cycles_server.governance.scripts import replace_policy as replace
 from cycles_server.jsontext import write_json
 from cycles_server.paging.windows import read_moment
 from cycles_server.refusal import Refusal, invalid
-from cycles_server.scopes import tenant_in
+from cycles_server.scopes import lower_case, tenant_in
 from cycles_server.store.clock import now_ms
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.layout import bucket_of
@@ -111,8 +118,9 @@ async def create_policy(store: Store, call: Call, tenant_id: str, body: Body) ->
         StaleCredential: see :func:`mutate`.
         StoreError: the store failed.
     """
-    pattern = own_pattern(tenant_id, body["scope_pattern"])
-    given = {**_settled(body), "scope_pattern": pattern.text}
+    async with closed_first(store, tenant_id):
+        pattern = own_pattern(tenant_id, body["scope_pattern"])
+        given = {**_settled(body), "scope_pattern": pattern.text}
     # In the bucket layout an id leads to its tenant's bucket by its end.
     policy_id = f"pol_{secrets.token_hex(7)}{bucket_of(tenant_id):02x}"
     values = {
@@ -192,7 +200,7 @@ async def update_policy(store: Store, call: Call, found: Found, body: Body) -> B
 
     Args:
         found: the policy, of whom it names.
-        body: the request, whose null members count as not sent.
+        body: PolicyUpdateRequest.
 
     Raises:
         Refusal: NOT_FOUND; 400 for a member out of bounds; DUPLICATE_RESOURCE for a name that
@@ -200,7 +208,8 @@ async def update_policy(store: Store, call: Call, found: Found, body: Body) -> B
         StaleCredential: see :func:`mutate`.
         StoreError: the store failed, or the record cannot be read.
     """
-    asked = _settled(body)
+    async with closed_first(store, found.owner):
+        asked = _settled(body)
     names = store.keys.tenant(found.owner)
     policy_id = found.key.removeprefix(names.policy_prefix)
 
@@ -255,7 +264,7 @@ def _owner(key: str, record: Record) -> str:
     pattern, owner = record.get("scope_pattern"), record.get("tenant_id")
     if not isinstance(pattern, str) or not isinstance(owner, str | None):
         raise StoreCorrupt(f"{key} is no policy")
-    return owner or tenant_in(pattern.lower())
+    return owner or tenant_in(lower_case(pattern))
 
 
 def _settled(body: Body) -> Body:

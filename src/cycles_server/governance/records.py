@@ -10,7 +10,7 @@ from cycles_server.governance.call import Call, Change, mutate
 from cycles_server.governance.scripts import replace_record
 from cycles_server.jsontext import stored_members, write_json
 from cycles_server.refusal import Refusal
-from cycles_server.store.clock import epoch_ms
+from cycles_server.store.clock import DAY_MS, epoch_ms
 from cycles_server.store.errors import StoreCorrupt, StoreUnavailable
 from cycles_server.store.link import Argument
 from cycles_server.store.store import Store
@@ -26,9 +26,12 @@ record that is another meanwhile."""
 
 def replacing(key: str, expected: bytes, replacement: bytes) -> Any:
     """``lua/replace_record.lua``, which does no more than that."""
-    keys = replace_record.Keys(record=key)
+    keys = replace_record.Keys(record=key, row_record=key)
     return replace_record.NAME, keys, replace_record.Arguments(expected, replacement)
 
+
+ROW_KEPT_MS = DAY_MS
+"""How long it is noted that a bulk action has done a row: as long as it can be gone on with."""
 
 _ATTEMPTS = 100
 """In each round one of those who change a record at the same time gets through."""

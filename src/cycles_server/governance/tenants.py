@@ -147,7 +147,7 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
     A status that the tenant has already is no transition: the time of the real one stays.
 
     Args:
-        body: the request, whose null members count as not sent.
+        body: TenantUpdateRequest.
 
     Raises:
         Refusal: TENANT_NOT_FOUND; 400 for a member that is not allowed, or a way out of CLOSED.
@@ -162,13 +162,15 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
         at = iso_instant(now)
         record.update({name: value for name, value in asked.items() if name != "status"})
         record["updated_at"] = at
-        if status is not None and status != before:
+        turns = status is not None and status != before
+        if turns:
             record["status"] = status
             if status == SUSPENDED:
                 record["suspended_at"] = at
         tenant_body(record)  # what could not be answered is left as it is
         facts = {name: asked.get(name) for name in TOLD}
-        return Change("updateTenant", "tenant", tenant_id, {"new_status": status, **facts})
+        new_status = status if turns else None
+        return Change("updateTenant", "tenant", tenant_id, {"new_status": new_status, **facts})
 
     record = await change_record(
         store,
@@ -183,13 +185,13 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
 
 
 def asked_changes(body: Body) -> Body:
-    """What an update asks for; null members count as not sent.
+    """What an update asks for.
 
     Raises:
         Refusal: 400 for a member that is not allowed.
     """
     _check_members(body)
-    return {name: value for name, value in body.items() if value is not None}
+    return dict(body)
 
 
 def no_such_tenant(tenant_id: str) -> Refusal:

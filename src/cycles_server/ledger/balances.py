@@ -19,6 +19,7 @@ from cycles_server.refusal import invalid
 from cycles_server.scopes import LEVELS, UNITS, counts_for
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import TenantKeys
+from cycles_server.store.numbers import stored_integer
 from cycles_server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -144,23 +145,24 @@ def _balance(tenant: str, name: Name, row: Mapping[str, bytes | None]) -> Body |
     if unit not in UNITS:
         raise StoreCorrupt("unknown unit")
 
-    def amount(field: str, default: bytes | None = None, least: int = 0) -> str:
+    def amount(field: str, default: bytes | None = None, least: int = 0) -> int:
         try:
-            value = int(row[field] or default or b"")
+            value = stored_integer(row[field] or default or b"")
         except ValueError:
             raise StoreCorrupt(f"{field} is not an integer") from None
         if not least <= value <= INT64_MAX:
             raise StoreCorrupt(f"{field} is out of range")
-        return str(value)
+        return value
 
+    debt, limit = amount("debt", b"0"), amount("overdraft_limit", b"0")
     return balance(
         scope,
         unit,
-        remaining=amount("remaining", least=INT64_MIN),
-        reserved=amount("reserved", b"0"),
-        spent=amount("spent", b"0"),
-        allocated=amount("allocated"),
-        debt=amount("debt", b"0"),
-        overdraft_limit=amount("overdraft_limit", b"0"),
-        over=row["is_over_limit"] == b"true",
+        remaining=str(amount("remaining", least=INT64_MIN)),
+        reserved=str(amount("reserved", b"0")),
+        spent=str(amount("spent", b"0")),
+        allocated=str(amount("allocated")),
+        debt=str(debt),
+        overdraft_limit=str(limit),
+        over=row["is_over_limit"] == b"true" or debt > limit,
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from cycles_server.jsontext import INT64_MAX
 from cycles_server.store.errors import StoreCorrupt, StoreError
 from cycles_server.store.keys import TenantKeys
+from cycles_server.store.numbers import stored_integer
 from cycles_server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def text_of(row: Row, field: str) -> str:
 def number_of(row: Row, field: str) -> int:
     """A time or an amount. Raises: StoreCorrupt if it is none of int64, from 0 up."""
     try:
-        number = int(row[field])
+        number = stored_integer(row[field])
     except (KeyError, ValueError):
         raise StoreCorrupt(f"{field} is not an integer") from None
     if not 0 <= number <= INT64_MAX:

@@ -219,6 +219,10 @@ class TenantKeys(BucketKeys):
         """Which rows an unfinished bulk action is for."""
         return f"{self.tag}cycles:bulkplan:{operation}:{key}"
 
+    def bulk_row(self, operation: str, run: str) -> str:
+        """That a bulk action has changed this tenant; ``run``: its plan's id."""
+        return f"{self._idem}bulkrow:{operation}:{run}"
+
     def bulk_funding(self, budget: str, run: str) -> str:
         """What is remembered of a row of a bulk action; ``run``: its plan's id."""
         return f"{self._idem}bulkfund:{budget}:{run}"

@@ -342,3 +342,111 @@ def test_what_is_closed_stays_as_it_is(
     )
     assert error_of(guarded) == (409, "TENANT_CLOSED")
     assert tenant.stored_budget() == before
+
+
+def test_a_sign_that_turns_into_a_letter_is_none(operator: Operator) -> None:
+    """Unicode lowers the Kelvin sign to k."""
+    tenant = operator.tenant()
+    operator.budget(tenant, 5, "/agent:k")
+    made = operator.http.post(PATH, json=asked(tenant, "/agent:\u212a"))
+    assert error_of(made) == (400, "INVALID_REQUEST")
+    found = operator.of_budget("GET", "/lookup", tenant, "/agent:\u212a")
+    assert error_of(found) == (404, "BUDGET_NOT_FOUND")
+    funded = operator.fund(tenant, "CREDIT", 1, below="/agent:\u212a")
+    assert error_of(funded) == (404, "BUDGET_NOT_FOUND")
+    frozen = operator.of_budget("POST", "/freeze", tenant, "/agent:\u212a")
+    assert error_of(frozen) == (404, "BUDGET_NOT_FOUND")
+    query = {"tenant_id": tenant.name, "scope_prefix": f"tenant:{tenant.name}/agent:\u212a"}
+    assert operator.http.get(PATH, params=query).json()["ledgers"] == []
+    policy = {
+        "tenant_id": tenant.name,
+        "name": "n",
+        "scope_pattern": f"tenant:{tenant.name}/agent:\u212a",
+    }
+    refused = operator.http.post("/v1/admin/policies", json=policy)
+    assert error_of(refused) == (400, "INVALID_REQUEST")
+    assert tenant.amounts(f"tenant:{tenant.name}/agent:k")["remaining"] == 5
+
+
+def test_of_many_at_once_each_is_answered_with_its_own(operator: Operator) -> None:
+    tenant = operator.tenant()
+    operator.budget(tenant)
+    limits: dict[int, int] = {}
+    statuses: list[tuple[str, int, str]] = []
+
+    def set_limit(limit: int) -> None:
+        answer = operator.of_budget("PATCH", "", tenant, body={"overdraft_limit": amount(limit)})
+        limits[limit] = answer.json()["overdraft_limit"]["amount"]
+
+    def turn(path: str) -> None:
+        answer = operator.of_budget("POST", path, tenant)
+        statuses.append((path, answer.status_code, answer.json().get("status", "")))
+
+    deeds: list[Any] = [(set_limit, number) for number in range(20)]
+    deeds += [(turn, path) for path in ("/freeze", "/unfreeze") * 20]
+    threads = [threading.Thread(target=deed, args=(what,)) for deed, what in deeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert limits == {number: number for number in range(20)}
+    done = {(path, status) for path, code, status in statuses if code == 200}
+    assert done <= {("/freeze", "FROZEN"), ("/unfreeze", "ACTIVE")}
+    assert ("/freeze", "FROZEN") in done
+
+
+def test_of_a_closed_tenant_nothing_else_is_said(operator: Operator) -> None:
+    tenant = operator.tenant()
+    operator.budget(tenant, 5, "/agent:a")
+    tenant.record(status="CLOSED")
+    closed = (409, "TENANT_CLOSED")
+    for wrong in (
+        {"scope": "tenant:another"},
+        {"scope": "junk"},
+        {"allocated": amount(5, "CREDITS")},
+    ):
+        made = operator.http.post(PATH, json={**asked(tenant), **wrong})
+        assert error_of(made) == closed
+    other_unit = {"overdraft_limit": amount(1, "CREDITS")}
+    assert error_of(operator.of_budget("PATCH", "", tenant, "/agent:a", other_unit)) == closed
+    spent = {"spent": amount(1, "CREDITS")}
+    funded = operator.fund(tenant, "RESET_SPENT", 1, below="/agent:a", **spent)
+    assert error_of(funded) == closed
+    policy = {"tenant_id": tenant.name, "name": " ", "scope_pattern": "tenant:another"}
+    assert error_of(operator.http.post("/v1/admin/policies", json=policy)) == closed
+    key = {"tenant_id": tenant.name, "name": "k", "expires_at": "2001-01-01T00:00:00Z"}
+    assert error_of(operator.http.post("/v1/admin/api-keys", json=key)) == closed
+
+
+def test_a_flag_that_another_server_left_behind_the_debt(operator: Operator) -> None:
+    tenant = operator.tenant()
+    operator.budget(tenant)
+    record = tenant.names.budget(f"tenant:{tenant.name}", UNIT)
+    operator.redis.hset(record, mapping={"debt": 5, "overdraft_limit": 3, "is_over_limit": "false"})
+    assert operator.of_budget("GET", "/lookup", tenant).json()["is_over_limit"] is True
+    for over, rows in (("true", 1), ("false", 0)):
+        query = {"tenant_id": tenant.name, "over_limit": over}
+        assert len(operator.http.get(PATH, params=query).json()["ledgers"]) == rows
+
+
+@pytest.mark.parametrize(
+    "fields", [{"spent": "1_0"}, {"allocated": "+5"}, {"debt": " 5"}, {"reserved": "\u0665"}]
+)
+def test_an_amount_that_the_scripts_cannot_read_is_not_shown(
+    operator: Operator, fields: dict[str, str]
+) -> None:
+    tenant = operator.tenant()
+    operator.budget(tenant)
+    operator.redis.hset(tenant.names.budget(f"tenant:{tenant.name}", UNIT), mapping=fields)
+    damaged = (500, "INTERNAL_ERROR")
+    assert error_of(operator.of_budget("GET", "/lookup", tenant)) == damaged
+    assert error_of(operator.fund(tenant, "CREDIT", 1)) == damaged
+
+
+def test_a_policy_that_the_contract_does_not_know_is_left_out(operator: Operator) -> None:
+    tenant = operator.tenant()
+    operator.budget(tenant)
+    record = tenant.names.budget(f"tenant:{tenant.name}", UNIT)
+    operator.redis.hset(record, mapping={"commit_overage_policy": "W", "rollover_policy": "X"})
+    body = operator.of_budget("GET", "/lookup", tenant).json()
+    assert body.keys().isdisjoint({"commit_overage_policy", "rollover_policy"})

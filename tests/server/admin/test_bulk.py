@@ -327,15 +327,60 @@ def test_a_closed_tenants_rows_all_fail(many: Many) -> None:
     assert many.remaining() == 100
 
 
-def test_a_damaged_row_is_counted_and_fails(many: Many) -> None:
-    many.set("", reserved="1.5")
-    listed = many.act("CREDIT", filter={"unit": UNIT})
-    if listed.status_code == 200:
-        codes = {row["id"]: row["error_code"] for row in listed.json()["failed"]}
-        assert codes[many.ids[""]] == "INTERNAL_ERROR"
-    else:
-        assert error_of(listed) == (500, "INTERNAL_ERROR")
-        assert many.remaining("/workspace:w1") == 100
+@pytest.mark.parametrize("filters", [{"unit": UNIT}, {"utilization_max": 1, "unit": UNIT}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"reserved": "1.5"},
+        {"allocated": "garbage"},
+        {"allocated": " 5"},
+        {"spent": "1_0"},
+        {"spent": "-5"},
+        {"status": "GONE"},
+    ],
+)
+def test_a_damaged_row_is_counted_and_fails(
+    many: Many, admin: CyclesServer, damage: dict[str, str], filters: dict[str, Any]
+) -> None:
+    many.set("", **damage)
+    answer = many.act("CREDIT", filter=filters)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    codes = {row["id"]: row["error_code"] for row in body["failed"]}
+    assert codes[many.ids[""]] == "INTERNAL_ERROR"
+    assert body["total_matched"] == 6
+    assert many.remaining("/workspace:w1") == 105
+    told = [
+        line
+        for line in admin.log.read_text().splitlines()
+        if many.ids[""] in line and "bulkActionBudgets" in line
+    ]
+    assert len(told) == 1
+    many.set("", reserved="0", allocated="100", spent="0", status="ACTIVE")
+
+
+def test_a_row_that_is_no_budget_at_all(many: Many) -> None:
+    key = many.tenant.names.budget(many.root, UNIT)
+    many.operator.redis.delete(key)
+    many.operator.redis.set(key, "x")
+    body = many.act("CREDIT", filter={"unit": UNIT}).json()
+    codes = {row["id"]: row["error_code"] for row in body["failed"]}
+    assert codes[f"{many.root}:{UNIT}"] == "INTERNAL_ERROR"
+    assert many.remaining("/workspace:w1") == 105
+    many.operator.redis.delete(key)
+    many.operator.redis.srem(many.tenant.names.budgets, key)
+
+
+def test_what_spent_was_set_to_is_told(many: Many) -> None:
+    spent = {"unit": UNIT, "amount": 7}
+    for more, told in (
+        ({"spent": spent}, {"spent": 7, "spent_override_provided": True}),
+        ({}, {"spent_override_provided": False}),
+    ):
+        assert many.act("RESET_SPENT", 50, **more).status_code == 200
+        entry = many.operator.audit(many.tenant.name)[-1]["metadata"]
+        shown = {name: value for name, value in entry.items() if name.startswith("spent")}
+        assert shown == told
 
 
 # -- tenants ---------------------------------------------------------------------------------------
@@ -408,6 +453,46 @@ def test_tenants_are_closed_with_all_that_they_own(family: Family) -> None:
         failed = family.act(action).json()["failed"]
         assert {row["error_code"] for row in failed} == {"INVALID_TRANSITION"}
         assert len(failed) == 4
+
+
+@pytest.mark.parametrize("action", ["SUSPEND", "CLOSE"])
+def test_tenants_of_one_that_was_broken_off_still_count(
+    store: RedisServer, server: CyclesServer, action: str
+) -> None:
+    operator = Operator(store.client, server.url)
+    parent = f"p-{uuid.uuid4().hex[:10]}"
+    names = [f"{parent}-{number:03}" for number in range(300)]
+    for name in names:
+        Tenant(store.client, server.url, operator.keys, name).record(parent_tenant_id=parent)
+    body = {
+        "filter": {"parent_tenant_id": parent},
+        "idempotency_key": new_key(),
+        "action": action,
+    }
+
+    def done() -> int:
+        records = store.client.mget([operator.keys.tenant(name).record for name in names])
+        return sum(b"ACTIVE" not in record for record in records if record)
+
+    def act() -> None:
+        with suppress(httpx.HTTPError):
+            operator.http.post(TENANTS, json=body)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    while not done():
+        pass
+    server.kill()
+    thread.join()
+    assert 0 < done() < len(names)
+    # As if the time had passed for which a dead server is waited for.
+    store.client.delete(operator.keys.lease(f"bulkActionTenants:{body['idempotency_key']}"))
+    server.start()
+    answer = operator.http.post(TENANTS, json=body).json()
+    assert ids(answer["succeeded"]) == names
+    assert answer["skipped"] == answer["failed"] == []
+    again = operator.http.post(TENANTS, json={**body, "idempotency_key": new_key()}).json()
+    assert len(again["skipped"]) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,17 @@ def test_a_policy_that_the_reference_rewrote_is_still_its_tenants(operator: Oper
     path = f"/v1/admin/policies/{policy_id}"
     assert tenant.http.patch(path, json={"name": "q"}).json()["name"] == "q"
     assert error_of(operator.tenant().http.patch(path, json={"name": "r"})) == (404, "NOT_FOUND")
+
+
+def test_a_row_of_this_servers_own_is_no_other_funding(operator: Operator) -> None:
+    """Not of whoever asks under the name that the reference gives to such a row, nor of the same
+    bulk action once its answer is forgotten."""
+    tenant, key = funded(operator, 500), new_key()
+    assert len(act(operator, tenant, 100, key).json()["succeeded"]) == 1
+    row = f"{key}:tenant:{tenant.name}:{UNIT}"
+    answer = operator.fund(tenant, "CREDIT", 100, idempotency_key=row)
+    assert answer.json()["new_allocated"]["amount"] == 700
+    names = operator.keys.tenant(tenant.name)
+    operator.redis.delete(names.bulk_action("bulkActionBudgets", key))
+    assert len(act(operator, tenant, 100, key).json()["succeeded"]) == 1
+    assert tenant.amounts()["allocated"] == 800

@@ -117,6 +117,29 @@ def prepared(operator: Operator, **fields: Any) -> Tenant:
             {"allocated": MAX, "remaining": MAX},
         ),
         ({"reserved": MAX, "spent": 1}, "RESET", 0, {}, {"allocated": 0, "remaining": -(2**63)}),
+        *(
+            ({"reserved": BEYOND, "spent": BEYOND, "debt": 5}, operation, 3, {}, changed)
+            for operation, changed in (
+                ("CREDIT", {"allocated": 1003, "remaining": 1003}),
+                ("DEBIT", {"allocated": 997, "remaining": 997}),
+                ("REPAY_DEBT", {"debt": 2, "remaining": 1003}),
+                ("RESET_SPENT", {"allocated": 3, "spent": 0, "remaining": 3 - BEYOND - 5}),
+            )
+        ),
+        (
+            {},
+            "RESET_SPENT",
+            BEYOND,
+            {"spent": {"unit": UNIT, "amount": BEYOND + 2}},
+            {"allocated": BEYOND, "spent": BEYOND + 2, "remaining": -2},
+        ),
+        (
+            {},
+            "RESET_SPENT",
+            0,
+            {"spent": {"unit": UNIT, "amount": MAX}},
+            {"allocated": 0, "spent": MAX, "remaining": -MAX},
+        ),
         (
             {"debt": MAX, "remaining": 0, "allocated": MAX},
             "REPAY_DEBT",
@@ -194,6 +217,16 @@ def test_what_each_operation_does(
         ({"status": "PAUSED"}, "CREDIT", 1, {}, (500, "INTERNAL_ERROR")),
         ({"spent": "5.5"}, "CREDIT", 1, {}, (500, "INTERNAL_ERROR")),
         ({"debt": 2**63}, "CREDIT", 1, {}, (500, "INTERNAL_ERROR")),
+        ({"spent": -5}, "CREDIT", 1, {}, (500, "INTERNAL_ERROR")),
+        ({"debt": -1}, "RESET", 1, {}, (500, "INTERNAL_ERROR")),
+        ({"reserved": -1}, "RESET_SPENT", 1, {}, (500, "INTERNAL_ERROR")),
+        (
+            {"reserved": 1, "debt": 1},
+            "RESET_SPENT",
+            0,
+            {"spent": {"unit": UNIT, "amount": MAX}},
+            (400, "INVALID_REQUEST"),
+        ),
     ],
 )
 def test_what_is_refused_moves_nothing(

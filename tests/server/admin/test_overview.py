@@ -146,10 +146,24 @@ def test_what_cannot_be_read_takes_nothing_else_along(alone: Operator) -> None:
     good, bad = alone.tenant(), alone.tenant()
     alone.budget(good)
     alone.budget(bad)
+    overflowed = (
+        {"is_over_limit": "true", "remaining": -(2**64)},
+        {"is_over_limit": "true", "remaining": -(2**63) - 1},
+        {"debt": 1, "overdraft_limit": 2**64},
+        {"debt": 2**63},
+    )
+    for number, fields in enumerate(overflowed):
+        below = f"/agent:a{number}"
+        alone.budget(good, 1, below)
+        key = good.names.budget(f"tenant:{good.name}{below}", UNIT)
+        alone.redis.hset(key, mapping=dict(fields))
     alone.redis.set(bad.names.record, "{")
     alone.redis.hset(bad.names.budget(f"tenant:{bad.name}", UNIT), "debt", "9" * 20 + "x")
-    body = alone.http.get(PATH).json()
+    answer = alone.http.get(PATH)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
     assert body["tenant_counts"]["total"] == 1
-    assert body["budget_counts"]["total"] == 2
-    assert body["debt_scopes"] == []
+    assert body["budget_counts"]["total"] == 6
+    assert body["budget_counts"]["over_limit"] == 2
+    assert body["debt_scopes"] == body["over_limit_scopes"] == []
     bad.record()

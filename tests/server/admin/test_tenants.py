@@ -151,6 +151,8 @@ def test_a_status_that_it_has_is_no_transition(operator: Operator) -> None:
     assert first["suspended_at"] == first["updated_at"]
     again = operator.http.patch(path, json={"status": "SUSPENDED"}).json()
     assert again["suspended_at"] == first["suspended_at"]
+    told = [entry["metadata"] for entry in operator.audit(tenant.name) if "metadata" in entry]
+    assert [facts["new_status"] for facts in told if "new_status" in facts] == ["SUSPENDED"]
     back = operator.http.patch(path, json={"status": "ACTIVE"}).json()
     assert back["status"] == "ACTIVE"
 

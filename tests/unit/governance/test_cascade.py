@@ -172,3 +172,37 @@ def test_one_that_another_server_closed_is_gone_through_once(
     assert asyncio.run(found()) == [1, 0]
     names = keys.tenant("acme")
     assert client.hget(names.budget("tenant:acme", "TOKENS"), "status") == "CLOSED"
+
+
+@pytest.mark.parametrize("status", ["ACTIVE", "SUSPENDED", None])
+def test_a_close_that_is_noted_of_a_tenant_that_is_not_closed_is_dropped(
+    empty_store: RedisServer, client: Redis, keys: Keys, status: str | None
+) -> None:
+    """A restored store can have one without the other."""
+    client.flushall()
+    names = keys.tenant("acme")
+
+    async def reconciled() -> int:
+        store = Store(empty_store.url, keys=keys, timeout_ms=TIMEOUT_MS)
+        try:
+            await owned(store, client)
+            if status is None:
+                client.delete(names.record)
+            else:
+                record = {"tenant_id": "acme", "name": "acme", "status": status}
+                client.set(names.record, json.dumps(record))
+            client.hset(names.closings, "acme", '{"request_id":"r-1"}')
+            return await Closings(store, audit_days=1).reconcile(10)
+        finally:
+            await store.close()
+
+    asyncio.run(reconciled())
+    assert not client.hexists(names.closings, "acme")
+    assert {json.loads(client.get(names.api_key(f"key_{n}")))["status"] for n in range(3)} == {
+        "ACTIVE"
+    }
+    assert {json.loads(client.get(names.webhook(f"hook_{n}")))["status"] for n in range(3)} == {
+        "ACTIVE"
+    }
+    assert {client.hget(names.reservation(f"r{n}"), "state") for n in range(HOLDS)} == {"ACTIVE"}
+    assert client.hget(names.budget("tenant:acme", "TOKENS"), "status") == "ACTIVE"

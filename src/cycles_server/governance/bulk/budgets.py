@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cycles_server.governance.bulk.runs import PAGE_BYTES, Action, Body, RowSkipped, perform
+from cycles_server.governance.bulk.runs import Action, Body, RowSkipped, perform
 from cycles_server.governance.call import Call
 from cycles_server.governance.funding import RESET_SPENT, fund_row
-from cycles_server.governance.listing.budgets import budget_page
+from cycles_server.governance.listing.budget_filters import Ledger
+from cycles_server.governance.listing.budgets import budgets_asked_for
 from cycles_server.governance.tenants import find_tenant
 from cycles_server.jsontext import Number
 from cycles_server.paging.queries import given
 from cycles_server.refusal import Refusal, invalid
+from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
-
-_PAGE = 100
-_NEEDED = ("scope", "unit", "ledger_id")
-"""What a row is done by."""
 
 
 async def bulk_action_budgets(
@@ -46,21 +44,14 @@ async def bulk_action_budgets(
     query = _query(body["filter"])
 
     async def matches() -> Sequence[tuple[str, Body]]:
-        found: list[tuple[str, Body]] = []
-        cursor = ""
-        while True:
-            page = await budget_page(
-                store, tenant_id, {**query, "cursor": cursor}, most_bytes=PAGE_BYTES
-            )
-            found += [
-                (ledger["ledger_id"], {name: ledger[name] for name in _NEEDED})
-                for ledger in page["ledgers"]
-            ]
-            if not page["has_more"]:
-                return found
-            cursor = page["next_cursor"]
+        return [
+            (ledger.id or f"{ledger.scope}:{ledger.unit}", _needed(ledger, damage))
+            for ledger, damage in await budgets_asked_for(store, tenant_id, query)
+        ]
 
     async def act(ledger: Body, run: str) -> None:
+        if ledger["damage"]:
+            raise StoreCorrupt(ledger["damage"])
         if ledger["unit"] != amount["unit"]:
             unit = ledger["unit"]
             raise Refusal("UNIT_MISMATCH", f"The budget is in {unit}, not in {amount['unit']}")
@@ -71,13 +62,27 @@ async def bulk_action_budgets(
                 raise RowSkipped from None
             raise
 
-    action = Action("bulkActionBudgets", tenant_id, "budget", body, matches, act)
+    told = {"amount": amount["amount"], "unit": amount["unit"]}
+    if body["action"] == RESET_SPENT:
+        told["spent"] = None if spent is None else spent["amount"]
+        told["spent_override_provided"] = spent is not None
+    action = Action("bulkActionBudgets", tenant_id, "budget", body, matches, act, told)
     return await perform(store, call, action)
+
+
+def _needed(ledger: Ledger, damage: str) -> Body:
+    """What a row is done by."""
+    return {
+        "scope": ledger.scope,
+        "unit": ledger.unit,
+        "ledger_id": ledger.id,
+        "damage": damage,
+    }
 
 
 def _query(asked: Body) -> dict[str, Any]:
     """The filter as listBudgets reads it, whose numbers are as they were written."""
-    query = {"limit": _PAGE, **asked}
+    query = dict(asked)
     for name in ("utilization_min", "utilization_max"):
         value = asked.get(name)
         if value is not None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cycles_server.governance.call import ANY_OWNER, Call, Change, mutate
@@ -24,6 +26,8 @@ from cycles_server.store.clock import DAY_MS, now_ms
 from cycles_server.store.errors import StoreCorrupt, StoreFault
 from cycles_server.store.lease import Lease
 from cycles_server.store.store import Store
+
+logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 
@@ -58,6 +62,7 @@ class Action(NamedTuple):
         matches: finds the rows; the id of each, and what ``act`` needs of it, as JSON values.
         act: does it to one row, in the run of this id: twice in one run is once. Raises RowSkipped,
             or Refusal for a row that fails.
+        told: what else the audit entry says of the request.
     """
 
     operation: str
@@ -66,6 +71,7 @@ class Action(NamedTuple):
     body: Body
     matches: Callable[[], Awaitable[Sequence[tuple[str, Any]]]]
     act: Callable[[Any, str], Awaitable[None]]
+    told: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Plan(NamedTuple):
@@ -229,8 +235,7 @@ async def _carry_out(
         "skipped_rows": outcome.skipped,
         "filter": body["filter"],
         "reason": body.get("reason"),
-        "amount": (body.get("amount") or {}).get("amount"),
-        "unit": (body.get("amount") or {}).get("unit"),
+        **action.told,
         "idempotency_key": body["idempotency_key"],
         "duration_ms": await now_ms(store) - plan.started_at_ms,
         "actor_type": "admin_on_behalf_of",
@@ -259,7 +264,8 @@ async def _act(action: Action, run: str, one: tuple[str, Any], outcome: _Outcome
     except Refusal as refused:
         code = _ROW_CODES.get(refused.code, refused.code)
         outcome.failed.append({"id": row_id, "error_code": code, "message": refused.message})
-    except (StoreCorrupt, StoreFault):
+    except (StoreCorrupt, StoreFault) as error:
+        logger.error("%s: %s failed: %s", action.operation, row_id, error)
         failed = {"id": row_id, "error_code": "INTERNAL_ERROR", "message": _FAILED}
         outcome.failed.append(failed)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.bulk.runs import (
@@ -17,7 +18,8 @@ from cycles_server.governance.call import ANY_OWNER, Call, Change
 from cycles_server.governance.closing.cascade import begin_close
 from cycles_server.governance.closing.closings import Closings
 from cycles_server.governance.listing.tenants import tenant_page
-from cycles_server.governance.records import Record, change_record
+from cycles_server.governance.records import ROW_KEPT_MS, Record, change_record
+from cycles_server.governance.scripts import replace_record
 from cycles_server.governance.tenants import ACTIVE, CLOSED, SUSPENDED, no_such_tenant
 from cycles_server.paging.queries import given
 from cycles_server.refusal import Refusal, invalid
@@ -55,16 +57,22 @@ async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body
                 return found
             cursor = page["next_cursor"]
 
-    async def act(tenant_id: str, _: str) -> None:
-        if body["action"] == "CLOSE":
-            await _close(store, call, closings, tenant_id)
-        else:
-            await _set_status(store, call, tenant_id, _TARGETS[body["action"]])
+    async def act(tenant_id: str, run: str) -> None:
+        row = store.keys.tenant(tenant_id).bulk_row(_NAME, run)
+        try:
+            if body["action"] == "CLOSE":
+                await _close(store, call, closings, tenant_id, row)
+            else:
+                await _set_status(store, call, tenant_id, _TARGETS[body["action"]], row)
+        except RowSkipped:
+            # It may be as it is by this very run, before that was broken off.
+            if not await store.read("EXISTS", row):
+                raise
 
     return await perform(store, call, Action(_NAME, _ADMIN, "tenant", body, matches, act))
 
 
-async def _set_status(store: Store, call: Call, tenant_id: str, status: str) -> None:
+async def _set_status(store: Store, call: Call, tenant_id: str, status: str, row: str) -> None:
     def changed(record: Record, now: int) -> Change:
         before = record.get("status")
         if before == status:
@@ -77,6 +85,11 @@ async def _set_status(store: Store, call: Call, tenant_id: str, status: str) -> 
             record["suspended_at"] = at
         return Change(_NAME, "tenant", tenant_id, silent=True)
 
+    def noting(key: str, expected: bytes, replacement: bytes) -> Any:
+        keys = replace_record.Keys(record=key, row_record=row)
+        arguments = replace_record.Arguments(expected, replacement, ROW_KEPT_MS)
+        return replace_record.NAME, keys, arguments
+
     await change_record(
         store,
         call,
@@ -85,11 +98,12 @@ async def _set_status(store: Store, call: Call, tenant_id: str, status: str) -> 
         changed,
         absent=no_such_tenant(tenant_id),
         owner=ANY_OWNER,
+        writing=noting,
     )
 
 
-async def _close(store: Store, call: Call, closings: Closings, tenant_id: str) -> None:
-    turned = await begin_close(store, call, tenant_id, {}, silent=True)
+async def _close(store: Store, call: Call, closings: Closings, tenant_id: str, row: str) -> None:
+    turned = await begin_close(store, call, tenant_id, {}, row=row)
     converged = await closings.settle(tenant_id, within_s=_CLOSE_WAIT_S)
     if converged is None:
         return  # closed; what is left follows

@@ -16,7 +16,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.call import ANY_OWNER, Call, Change, audit_members
-from cycles_server.governance.records import Record, change_record
+from cycles_server.governance.records import (
+    ROW_KEPT_MS,
+    Record,
+    change_record,
+    read_record,
+)
 from cycles_server.governance.scripts import close_budgets, close_tenant, release_all
 from cycles_server.governance.tenants import CLOSED, TOLD, Body, no_such_tenant, tenant_body
 from cycles_server.jsontext import stored_members, write_json
@@ -54,13 +59,14 @@ class Closed(NamedTuple):
 
 
 async def begin_close(
-    store: Store, call: Call, tenant_id: str, changes: Body, *, silent: bool = False
+    store: Store, call: Call, tenant_id: str, changes: Body, *, row: str = ""
 ) -> Closed:
     """Turn a tenant's record CLOSED; one that is stays as it is.
 
     Args:
         changes: other members of the record to set in the same step.
-        silent: as :class:`Change` has it.
+        row: where it is noted as a row of a bulk action, which leaves no entry of its own; empty
+            for a close by itself.
 
     Raises:
         Refusal: TENANT_NOT_FOUND.
@@ -83,12 +89,16 @@ async def begin_close(
             at = iso_instant(now)
             tenant_body(record)  # what could not be answered is left as it is
             record.update(changes | {"status": CLOSED, "updated_at": at, "closed_at": at})
-        facts = {"new_status": CLOSED, **{name: changes.get(name) for name in TOLD}}
-        return Change("updateTenant", "tenant", tenant_id, facts, silent=silent)
+        facts = {
+            "new_status": CLOSED if is_new else None,
+            **{name: changes.get(name) for name in TOLD},
+        }
+        return Change("updateTenant", "tenant", tenant_id, facts, silent=bool(row))
 
     def closing(_: str, expected: bytes, replacement: bytes) -> Any:
-        keys = close_tenant.Keys(closings=names.closings)
-        arguments = close_tenant.Arguments(expected, replacement, write_json(origin))
+        keys = close_tenant.Keys(closings=names.closings, row_record=row or names.record)
+        kept_ms = ROW_KEPT_MS if row and is_new else 0
+        arguments = close_tenant.Arguments(expected, replacement, write_json(origin), kept_ms)
         return close_tenant.NAME, keys, arguments
 
     record = await change_record(
@@ -111,11 +121,21 @@ async def converge(store: Store, tenant_id: str, *, audit_days: int) -> Converge
     subscriptions and API keys. Each object ends in one step with its audit entry, which carries
     the ids of the request that closed the tenant.
 
+    A close that is noted for a tenant that is not CLOSED is nobody's here, for both are written in
+    one step: the note is dropped, and nothing is ended.
+
     Raises:
-        StoreError: the store failed; what is left goes on with the next run.
+        StoreError: the store failed, or the tenant's record cannot be read; what is left goes on
+            with the next run.
     """
+    names = store.keys.tenant(tenant_id)
+    stored = await store.read_bulk("GET", names.record)
+    status = read_record(names.record, stored).get("status") if stored else None
+    if status != CLOSED:
+        logger.warning("a close of %s was noted, whose status is %s: dropped", tenant_id, status)
+        await store.write("HDEL", names.closings, tenant_id)
+        return Converged()
     run = _Run(store, tenant_id, await _origin(store, tenant_id, audit_days))
-    names = run.names
     await run.step("reservation", run.release_reservations())
     await run.step("budget", run.close_budgets())
     await run.step(
@@ -123,8 +143,8 @@ async def converge(store: Store, tenant_id: str, *, audit_days: int) -> Converge
     )
     await run.step("api_key", run.end_records("api_key", names.api_keys(), names.api_key, _revoked))
     if not run.done.failed:
-        await store.write("SADD", run.names.closed, tenant_id)
-        await store.write("HDEL", run.names.closings, tenant_id)
+        await store.write("SADD", names.closed, tenant_id)
+        await store.write("HDEL", names.closings, tenant_id)
     return run.done
 
 

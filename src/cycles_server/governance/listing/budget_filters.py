@@ -9,11 +9,19 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from cycles_server.auth.scopefilter import admits
-from cycles_server.governance.ledgers import Body, Row, amount_in, ledger_body, status_in
+from cycles_server.governance.ledgers import (
+    Body,
+    Row,
+    amount_in,
+    is_over_limit,
+    ledger_body,
+    status_in,
+)
 from cycles_server.governance.listing.pages import contains, search_in
 from cycles_server.jsontext import Number
 from cycles_server.paging.queries import given
 from cycles_server.refusal import invalid
+from cycles_server.scopes import lower_case
 
 _TINY = Fraction(1, 10**40)
 """Less than any utilization but 0, and still a number to reckon with."""
@@ -35,9 +43,19 @@ class Ledger(NamedTuple):
     row: Row
 
     @property
+    def id(self) -> str:
+        """Empty where the record does not say."""
+        return self.row.get("ledger_id", "")
+
+    @property
     def status(self) -> str:
         """Raises: StoreCorrupt."""
         return status_in(self.row, self.scope, self.unit)
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Raises: StoreCorrupt."""
+        return is_over_limit(self.row, self.scope, self.unit)
 
     def amount(self, field: str) -> int:
         """Raises: StoreCorrupt; what is allocated must be there."""
@@ -54,7 +72,7 @@ class Ledger(NamedTuple):
 
     def tie(self) -> str:
         """Its id; the key behind it tells two apart that another server gave the same."""
-        return f"{self.row.get('ledger_id', '')} {self.key}"
+        return f"{self.id} {self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +110,8 @@ class BudgetFilter:
         """Whether it is asked for by what it holds. Raises: StoreCorrupt."""
         if self.status is not None and ledger.status != self.status:
             return False
-        if self.over_limit is not None:
-            is_over = ledger.row.get("is_over_limit") == "true"
-            if is_over != self.over_limit:
-                return False
+        if self.over_limit is not None and ledger.is_over_limit != self.over_limit:
+            return False
         if self.has_debt is not None and (ledger.amount("debt") > 0) != self.has_debt:
             return False
         return self.least is self.most is None or self._is_used_so_far(ledger)
@@ -127,7 +143,7 @@ def read_filter(query: Mapping[str, Any], scope_filter: tuple[str, ...]) -> Budg
     if least is not None and most is not None and least > most:
         raise invalid("utilization_min", "must not be above utilization_max")
     return BudgetFilter(
-        scope_prefix=given(query, "scope_prefix").strip().lower().removesuffix("/"),
+        scope_prefix=lower_case(given(query, "scope_prefix").strip()).removesuffix("/"),
         unit=query.get("unit"),
         search=search_in(query),
         scope_filter=scope_filter,

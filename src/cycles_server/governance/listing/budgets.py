@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cycles_server.governance.ledgers import FIELDS
+from cycles_server.governance.ledgers import FIELDS, fields_row
 from cycles_server.governance.listing.budget_filters import BudgetFilter, Ledger, read_filter
 from cycles_server.governance.listing.owned import owned_walk
 from cycles_server.governance.listing.pages import Body, SortKey, list_page, read_list_query
 from cycles_server.paging.cursors import Place
 from cycles_server.paging.pages import ByteLimit
 from cycles_server.paging.queries import given
-from cycles_server.paging.walks import Span
+from cycles_server.paging.walks import STEP, Span, Walk
 from cycles_server.scopes import UNITS, counts_for
 from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.keys import TenantKeys
@@ -85,6 +85,32 @@ async def balances_page(
     return await _page(store, tenant, query, scope_filter, _BALANCES, "balances", {}, most_bytes)
 
 
+async def budgets_asked_for(
+    store: Store, tenant: str, query: Mapping[str, Any]
+) -> list[tuple[Ledger, str]]:
+    """Every budget of a tenant that the filters of listBudgets ask for, each with what is damaged
+    of it, if anything: that one is asked for if its name is.
+
+    Raises:
+        Refusal: 400 for bounds that are none.
+        StoreError: the store failed.
+    """
+    asked = read_filter(query, ())
+    walk = _walk(store, tenant, asked, None)
+    found: list[tuple[Ledger, str]] = []
+    while batch := await walk.step(STEP):
+        for _, ledger, error in await _looked_at(store, batch, asked):
+            found.append((ledger, "" if error is None else str(error)))
+    return found
+
+
+def _walk(store: Store, tenant: str | None, asked: BudgetFilter, after: Place | None) -> Walk:
+    def spans(owner: str) -> Sequence[Span]:
+        return _spans(store.keys.tenant(owner), asked.scope_prefix)
+
+    return owned_walk(store, tenant, lambda owner: owner.budgets, after, spans)
+
+
 async def _page(
     store: Store,
     tenant: str | None,
@@ -100,15 +126,12 @@ async def _page(
     async def look(batch: Sequence[Place], room: ByteLimit | None) -> list[tuple[Place, Ledger]]:
         return await _read(store, batch, asked, room)
 
-    def spans(owner: str) -> Sequence[Span]:
-        return _spans(store.keys.tenant(owner), asked.scope_prefix)
-
     return await list_page(
         read_list_query(query, kind, sort_keys, "utilization"),
         kind,
         member,
         [tenant, *asked.as_json()],
-        walk=lambda after: owned_walk(store, tenant, lambda owner: owner.budgets, after, spans),
+        walk=lambda after: _walk(store, tenant, asked, after),
         look=look,
         body_of=Ledger.body,
         sort_keys=sort_keys,
@@ -135,6 +158,25 @@ async def _read(
     Raises:
         StoreError: the store failed, or one cannot be read: to leave money out would be silent.
     """
+    rows = []
+    for place, ledger, error in await _looked_at(store, batch, asked):
+        if error is not None:
+            raise error
+        if room is not None and not room.admits(ledger.size()):
+            break
+        rows.append((place, ledger))
+    return rows
+
+
+async def _looked_at(
+    store: Store, batch: Sequence[Place], asked: BudgetFilter
+) -> list[tuple[Place, Ledger, StoreCorrupt | None]]:
+    """Those of a batch that are there, are the tenant's and are asked for; of one that cannot be
+    read, why.
+
+    Raises:
+        StoreError: the store failed.
+    """
     named = []
     for place in batch:
         tenant, key = place
@@ -145,25 +187,24 @@ async def _read(
         *(store.read_bulk("HMGET", place[1], *FIELDS) for place, _, _ in named),
         return_exceptions=True,
     )
-    rows = []
+    rows: list[tuple[Place, Ledger, StoreCorrupt | None]] = []
     for (place, scope, unit), reply in zip(named, replies, strict=True):
         tenant, key = place
         if isinstance(reply, StoreCorrupt):
-            raise StoreCorrupt(f"{scope} in {unit}: {reply}")
+            error = StoreCorrupt(f"{scope} in {unit}: {reply}")
+            rows.append((place, Ledger(tenant, key, scope, unit, {}), error))
+            continue
         if isinstance(reply, BaseException):
             raise reply
-        row = {
-            field: value.decode(errors="replace")
-            for field, value in zip(FIELDS, reply, strict=True)
-            if value is not None
-        }
+        row = fields_row(reply)
         if not row or not counts_for(tenant, row.get("tenant_id", ""), scope):
             continue
-        if unit not in UNITS:
-            raise StoreCorrupt(f"{scope} in {unit}: unknown unit")
         ledger = Ledger(tenant, key, scope, unit, row)
-        if asked.admits_row(ledger):
-            if room is not None and not room.admits(ledger.size()):
-                break
-            rows.append((place, ledger))
+        try:
+            if unit not in UNITS:
+                raise StoreCorrupt(f"{scope} in {unit}: unknown unit")
+            if asked.admits_row(ledger):
+                rows.append((place, ledger, None))
+        except StoreCorrupt as error:
+            rows.append((place, ledger, error))
     return rows

@@ -11,12 +11,14 @@ NAME = "close_tenant"
 
 class Keys(NamedTuple):
     closings: str
+    row_record: str
 
 
 class Arguments(NamedTuple):
     expected: bytes
     replacement: bytes
     origin: bytes
+    row_kept_ms: int
 
 
 def read(answer: Reply) -> bool:

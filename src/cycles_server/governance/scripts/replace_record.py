@@ -11,11 +11,13 @@ NAME = "replace_record"
 
 class Keys(NamedTuple):
     record: str
+    row_record: str
 
 
 class Arguments(NamedTuple):
     expected: bytes
     replacement: bytes
+    row_kept_ms: int = 0
 
 
 def read(answer: Reply) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cycles_server.store.link import Reply
+from cycles_server.governance.ledgers import FIELDS, fields_row
+from cycles_server.store.link import Argument, Reply
 
 NAME = "update_budget"
 
@@ -20,6 +21,11 @@ class Arguments(NamedTuple):
     metadata: bytes
     status: str
 
+    def asking(self) -> tuple[Argument, ...]:
+        """These, and the names of the fields of a ledger, which the script answers with."""
+        return (*self, *FIELDS)
 
-def read(_: Reply) -> None:
-    """It is done, and there is nothing to tell."""
+
+def read(answer: Reply) -> dict[str, str]:
+    """The fields of a ledger as this change left them."""
+    return fields_row(answer[1:])
