@@ -65,7 +65,8 @@ def _store_failure(error: StoreError) -> tuple[str, str, int | None]:
         message = "The budget store cannot take this now; nothing was changed"
         return "store refused", message, STORE_RETRY_S
     message = (
-        "The budget store did not answer in time; repeat the request with the same idempotency key"
+        "The budget store did not answer in time; repeat the same request, "
+        "with the idempotency key that it had"
     )
     return "store failed", message, STORE_RETRY_S
 
