@@ -30,6 +30,8 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _TELL_NO_VALUE = ("required", "additionalProperties", "dependentRequired")
 _SHOWN = 5
+_THROTTLED, _THROTTLED_ANSWER = 429, "RateLimited"
+"""A server may throttle any call, whether or not its operation declares the answer."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 
 formats = FormatChecker()
@@ -88,6 +90,10 @@ class Contract:
         resource = DRAFT202012.create_resource(self.document)
         self._registry: Registry[Any] = Registry().with_resource(_URI, resource)
         self._validators: dict[str, Draft202012Validator] = {}
+        shared = self.document.get("components", {}).get("responses", {})
+        self._throttled = (
+            f"/components/responses/{_THROTTLED_ANSWER}" if _THROTTLED_ANSWER in shared else None
+        )
         self.operations = {
             operation.operation_id: operation for operation in self._read_operations()
         }
@@ -135,8 +141,10 @@ class Contract:
             or operation.responses.get(f"{status // 100}XX")
             or operation.responses.get("default")
         )
+        if pointer is None and status == _THROTTLED:
+            pointer = self._throttled
         if pointer is None:
-            if status not in named:
+            if status not in (*named, _THROTTLED):
                 breaches.append(
                     _always(f"status {status} is not declared for {operation.operation_id}")
                 )

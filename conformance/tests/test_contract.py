@@ -53,6 +53,16 @@ def test_answers_that_keep_the_contract(operation: str, answer: Reply) -> None:
     assert found(operation, answer) == []
 
 
+def test_any_call_may_be_throttled() -> None:
+    """It is said of all, and declared for some."""
+    throttled = refusal(429, "LIMIT_EXCEEDED")
+    assert "429" not in CONTRACT.operations["commitReservation"].responses
+    assert found("commitReservation", throttled) == []
+    wrong = found("commitReservation", reply(429, {"error": "LIMIT_EXCEEDED"}))
+    assert any("message" in one for one in wrong)
+    assert found("commitReservation", refusal(418, "LIMIT_EXCEEDED"))
+
+
 def raw(body: bytes) -> Reply:
     return Reply(200, body, reply(200, {}).headers)
 
