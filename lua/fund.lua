@@ -38,6 +38,7 @@ end
 -- What no budget has, and no answer could tell of.
 local function below_zero(budget)
   return budget.reserved < zero or budget.spent < zero or budget.debt < zero
+    or budget.overdraft_limit < zero
 end
 
 -- 1. Who asks, and was it asked before?
@@ -63,9 +64,7 @@ if mismatch then return {'ERROR', 'IDEMPOTENCY_MISMATCH'} end
 local budget = read_budget(budget_record, scope, tenant, 1)
 if not budget then return {'ERROR', 'BUDGET_NOT_FOUND'} end
 local amounts = {amount, spent}
-if not load_amounts({budget}, amounts) or below_zero(budget) then
-  return {'ERROR', 'CORRUPT_BUDGET'}
-end
+if not load_amounts({budget}, amounts) then return {'ERROR', 'CORRUPT_BUDGET'} end
 if foreign then
   -- The reference's keys name no ledger, but for a row of a bulk action. Only fundings change an
   -- allocation, and each notes its time: a budget that is as that funding left it, and was changed
@@ -81,6 +80,7 @@ if foreign then
   end
   return {'ERROR', 'IDEMPOTENCY_MISMATCH'}
 end
+if below_zero(budget) then return {'ERROR', 'CORRUPT_BUDGET'} end
 if budget.status == 'FROZEN' or budget.status == 'CLOSED' then
   return {'ERROR', 'BUDGET_' .. budget.status}
 end

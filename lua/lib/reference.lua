@@ -13,7 +13,7 @@ local function kept_row(budget, remaining, reserved, spent, debt)
   return '{"scope":"' .. budget.scope .. '","remaining":"' .. remaining .. '","reserved":"'
     .. reserved .. '","spent":"' .. spent .. '","allocated":"' .. row[ALLOCATED] .. '","debt":"'
     .. debt .. '","overdraft_limit":"' .. row[LIMIT] .. '","is_over_limit":'
-    .. tostring(budget.over)
+    .. tostring(past_limit(budget))
 end
 
 local function kept_balances(budgets, before, incurred)

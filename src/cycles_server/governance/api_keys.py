@@ -130,12 +130,19 @@ def _is_revoked(record: Record) -> bool:
 
 
 def _shown_expiry(stored: Any) -> str:
-    """What the contract requires of a key without an end, too, and of one whose end it cannot
-    write."""
+    """As it is stored, if it is an RFC 3339 date-time. The contract requires one of a key without
+    an end, too."""
     try:
-        return str(stored) if instant_ms(stored) < instant_ms(NEVER) else NEVER
+        ms = instant_ms(stored)
     except (TypeError, ValueError):
         return NEVER
+    if ms >= instant_ms(NEVER):
+        return NEVER
+    try:
+        read_moment(stored)
+    except ValueError:
+        return iso_instant(ms)
+    return str(stored)
 
 
 def permissions_of(record: Record) -> list[str]:

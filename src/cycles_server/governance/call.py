@@ -91,13 +91,9 @@ def audit_members(
     call: Call, tenant: str, *, operation: str, status: int, **more: str
 ) -> dict[str, Any]:
     """An audit entry's members, but for its id, time and metadata; empty ones are left out."""
-    key_id = call.principal.key_id
-    if call.principal.is_admin:
-        # What an operator does to a key is found with it.
-        key_id = more.get("resource_id", "") if more.get("resource_type") == "api_key" else ""
     members: dict[str, Any] = {
         "tenant_id": tenant,
-        "key_id": key_id,
+        "key_id": "" if call.principal.is_admin else call.principal.key_id,
         "user_agent": call.user_agent,
         "source_ip": call.client,
         "operation": operation,

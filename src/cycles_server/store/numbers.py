@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_LONGEST = 20
+"""Characters of the longest int64 with its sign."""
+
 
 def stored_integer(text: bytes | str) -> int:
     """A number that the scripts read as one (``lua/lib/amounts.lua``), and no other.
@@ -13,6 +16,6 @@ def stored_integer(text: bytes | str) -> int:
         ValueError: it is none.
     """
     digits = text if isinstance(text, bytes) else text.encode(errors="replace")
-    if not digits.removeprefix(b"-").isdigit():
+    if len(digits) > _LONGEST or not digits.removeprefix(b"-").isdigit():
         raise ValueError(f"not an integer: {text!r}")
     return int(digits)

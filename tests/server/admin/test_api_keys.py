@@ -464,6 +464,23 @@ def test_one_that_ends_beyond_the_year_9999(operator: Operator, running: Running
     assert revoke(operator, tenant.key_id).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("stored_end", "shown_end"),
+    [
+        ("2099-11-30T00:00:00.123456789Z", "2099-11-30T00:00:00.123456789Z"),
+        ("20991130T000000Z", "2099-11-30T00:00:00.000Z"),
+        ("2099-11-30T00:00:00", "2099-11-30T00:00:00.000Z"),
+        (None, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_its_end_is_shown_as_the_contract_writes_times(
+    operator: Operator, stored_end: str | None, shown_end: str
+) -> None:
+    tenant = operator.tenant()
+    tenant.write_key(expires_at=stored_end)
+    assert update(operator, tenant.key_id, {"name": "x"}).json()["expires_at"] == shown_end
+
+
 @pytest.mark.parametrize("entries", [[None], [5, "agent:a"], "agent:a"])
 def test_a_filter_that_another_server_stored_never_reads_as_none(
     operator: Operator, entries: Any

@@ -430,7 +430,14 @@ def test_a_flag_that_another_server_left_behind_the_debt(operator: Operator) -> 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"spent": "1_0"}, {"allocated": "+5"}, {"debt": " 5"}, {"reserved": "\u0665"}]
+    "fields",
+    [
+        {"spent": "1_0"},
+        {"allocated": "+5"},
+        {"debt": " 5"},
+        {"reserved": "\u0665"},
+        {"allocated": "0" * 22 + "100"},
+    ],
 )
 def test_an_amount_that_the_scripts_cannot_read_is_not_shown(
     operator: Operator, fields: dict[str, str]

@@ -455,6 +455,10 @@ def test_tenants_are_closed_with_all_that_they_own(family: Family) -> None:
         assert len(failed) == 4
 
 
+def status_of(operator: Operator, tenant_id: str) -> str:
+    return str(json.loads(operator.redis.get(operator.keys.tenant(tenant_id).record))["status"])
+
+
 @pytest.mark.parametrize("action", ["SUSPEND", "CLOSE"])
 def test_tenants_of_one_that_was_broken_off_still_count(
     store: RedisServer, server: CyclesServer, action: str
@@ -488,9 +492,16 @@ def test_tenants_of_one_that_was_broken_off_still_count(
     # As if the time had passed for which a dead server is waited for.
     store.client.delete(operator.keys.lease(f"bulkActionTenants:{body['idempotency_key']}"))
     server.start()
+    if action == "SUSPEND":
+        # What somebody else has done since to one that it had suspended stays.
+        taken_back = next(name for name in names if status_of(operator, name) == "SUSPENDED")
+        operator.http.patch(f"/v1/admin/tenants/{taken_back}", json={"status": "ACTIVE"})
     answer = operator.http.post(TENANTS, json=body).json()
     assert ids(answer["succeeded"]) == names
     assert answer["skipped"] == answer["failed"] == []
+    if action == "SUSPEND":
+        assert status_of(operator, taken_back) == "ACTIVE"
+        operator.http.patch(f"/v1/admin/tenants/{taken_back}", json={"status": "SUSPENDED"})
     again = operator.http.post(TENANTS, json={**body, "idempotency_key": new_key()}).json()
     assert len(again["skipped"]) == len(names)
 

@@ -219,6 +219,7 @@ def test_what_each_operation_does(
         ({"debt": 2**63}, "CREDIT", 1, {}, (500, "INTERNAL_ERROR")),
         ({"spent": -5}, "CREDIT", 1, {}, (500, "INTERNAL_ERROR")),
         ({"debt": -1}, "RESET", 1, {}, (500, "INTERNAL_ERROR")),
+        ({"overdraft_limit": -1}, "CREDIT", 1, {}, (500, "INTERNAL_ERROR")),
         ({"reserved": -1}, "RESET_SPENT", 1, {}, (500, "INTERNAL_ERROR")),
         (
             {"reserved": 1, "debt": 1},

@@ -192,12 +192,14 @@ def test_a_close_that_is_noted_of_a_tenant_that_is_not_closed_is_dropped(
                 record = {"tenant_id": "acme", "name": "acme", "status": status}
                 client.set(names.record, json.dumps(record))
             client.hset(names.closings, "acme", '{"request_id":"r-1"}')
+            client.sadd(names.closed, "acme")
             return await Closings(store, audit_days=1).reconcile(10)
         finally:
             await store.close()
 
     asyncio.run(reconciled())
     assert not client.hexists(names.closings, "acme")
+    assert not client.sismember(names.closed, "acme")
     assert {json.loads(client.get(names.api_key(f"key_{n}")))["status"] for n in range(3)} == {
         "ACTIVE"
     }

@@ -8,13 +8,11 @@ from typing import Any
 from cycles_server.governance.bulk.runs import Action, Body, RowSkipped, perform
 from cycles_server.governance.call import Call
 from cycles_server.governance.funding import RESET_SPENT, fund_row
-from cycles_server.governance.listing.budget_filters import Ledger
 from cycles_server.governance.listing.budgets import budgets_asked_for
 from cycles_server.governance.tenants import find_tenant
 from cycles_server.jsontext import Number
 from cycles_server.paging.queries import given
 from cycles_server.refusal import Refusal, invalid
-from cycles_server.store.errors import StoreCorrupt
 from cycles_server.store.store import Store
 
 
@@ -45,13 +43,11 @@ async def bulk_action_budgets(
 
     async def matches() -> Sequence[tuple[str, Body]]:
         return [
-            (ledger.id or f"{ledger.scope}:{ledger.unit}", _needed(ledger, damage))
-            for ledger, damage in await budgets_asked_for(store, tenant_id, query)
+            (ledger_id or f"{scope}:{unit}", {"scope": scope, "unit": unit, "ledger_id": ledger_id})
+            for scope, unit, ledger_id in await budgets_asked_for(store, tenant_id, query)
         ]
 
     async def act(ledger: Body, run: str) -> None:
-        if ledger["damage"]:
-            raise StoreCorrupt(ledger["damage"])
         if ledger["unit"] != amount["unit"]:
             unit = ledger["unit"]
             raise Refusal("UNIT_MISMATCH", f"The budget is in {unit}, not in {amount['unit']}")
@@ -68,16 +64,6 @@ async def bulk_action_budgets(
         told["spent_override_provided"] = spent is not None
     action = Action("bulkActionBudgets", tenant_id, "budget", body, matches, act, told)
     return await perform(store, call, action)
-
-
-def _needed(ledger: Ledger, damage: str) -> Body:
-    """What a row is done by."""
-    return {
-        "scope": ledger.scope,
-        "unit": ledger.unit,
-        "ledger_id": ledger.id,
-        "damage": damage,
-    }
 
 
 def _query(asked: Body) -> dict[str, Any]:

@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 Body = dict[str, Any]
 
 MOST_ROWS = 500
-PAGE_BYTES = 1 << 20
-"""Stored bytes of the rows that are looked at together."""
 _KEPT_MS = 900_000
 _PLAN_KEPT_MS = DAY_MS
 """As long as what was done to a row is remembered (``lua/lib/retention.lua``)."""

@@ -8,7 +8,6 @@ from typing import Any
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.bulk.runs import (
     INVALID_TRANSITION,
-    PAGE_BYTES,
     Action,
     Body,
     RowSkipped,
@@ -28,7 +27,8 @@ from cycles_server.store.store import Store
 _NAME = "bulkActionTenants"
 _ADMIN = "__admin__"
 """Under this name entries are filed that are of no single tenant."""
-_PAGE = 100
+_PAGE, _PAGE_BYTES = 100, 1 << 20
+"""Rows that are looked at together, and stored bytes of them."""
 _CLOSE_WAIT_S = 20.0
 _TARGETS = {"SUSPEND": SUSPENDED, "REACTIVATE": ACTIVE}
 
@@ -51,7 +51,9 @@ async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body
         found: list[tuple[str, str]] = []
         cursor = ""
         while True:
-            page = await tenant_page(store, {"limit": _PAGE, **asked, "cursor": cursor}, PAGE_BYTES)
+            page = await tenant_page(
+                store, {"limit": _PAGE, **asked, "cursor": cursor}, _PAGE_BYTES
+            )
             found += [(tenant["tenant_id"], tenant["tenant_id"]) for tenant in page["tenants"]]
             if not page["has_more"]:
                 return found
@@ -59,14 +61,16 @@ async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body
 
     async def act(tenant_id: str, run: str) -> None:
         row = store.keys.tenant(tenant_id).bulk_row(_NAME, run)
-        try:
-            if body["action"] == "CLOSE":
-                await _close(store, call, closings, tenant_id, row)
-            else:
+        # By this very run, before it was broken off: what became of it since is another's doing.
+        is_done = await store.read("EXISTS", row)
+        if body["action"] != "CLOSE":
+            if not is_done:
                 await _set_status(store, call, tenant_id, _TARGETS[body["action"]], row)
+            return
+        try:
+            await _close(store, call, closings, tenant_id, row)
         except RowSkipped:
-            # It may be as it is by this very run, before that was broken off.
-            if not await store.read("EXISTS", row):
+            if not is_done:
                 raise
 
     return await perform(store, call, Action(_NAME, _ADMIN, "tenant", body, matches, act))

@@ -133,6 +133,7 @@ async def converge(store: Store, tenant_id: str, *, audit_days: int) -> Converge
     status = read_record(names.record, stored).get("status") if stored else None
     if status != CLOSED:
         logger.warning("a close of %s was noted, whose status is %s: dropped", tenant_id, status)
+        await store.write("SREM", names.closed, tenant_id)  # when it is closed, it begins anew
         await store.write("HDEL", names.closings, tenant_id)
         return Converged()
     run = _Run(store, tenant_id, await _origin(store, tenant_id, audit_days))

@@ -87,9 +87,9 @@ async def balances_page(
 
 async def budgets_asked_for(
     store: Store, tenant: str, query: Mapping[str, Any]
-) -> list[tuple[Ledger, str]]:
-    """Every budget of a tenant that the filters of listBudgets ask for, each with what is damaged
-    of it, if anything: that one is asked for if its name is.
+) -> list[tuple[str, str, str]]:
+    """Scope, unit and id of every budget of a tenant that the filters of listBudgets ask for. One
+    that cannot be read is asked for if its name is; its id may be empty.
 
     Raises:
         Refusal: 400 for bounds that are none.
@@ -97,10 +97,10 @@ async def budgets_asked_for(
     """
     asked = read_filter(query, ())
     walk = _walk(store, tenant, asked, None)
-    found: list[tuple[Ledger, str]] = []
+    found: list[tuple[str, str, str]] = []
     while batch := await walk.step(STEP):
-        for _, ledger, error in await _looked_at(store, batch, asked):
-            found.append((ledger, "" if error is None else str(error)))
+        looked_at = await _looked_at(store, batch, asked)
+        found += [(ledger.scope, ledger.unit, ledger.id) for _, ledger, _ in looked_at]
     return found
 
 
