@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -19,9 +20,8 @@ from cycles_server.contract.schemas import SchemaCompiler
 TENANTS, BUDGETS = "/v1/admin/tenants", "/v1/admin/budgets"
 TRACE, OTHER = "0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "b7ad6b7169203331"
-ERROR = SchemaCompiler(load_contract("cycles-governance-admin.yaml").document).compile(
-    {"$ref": "#/components/schemas/ErrorResponse"}
-)
+CONTRACT = load_contract("cycles-governance-admin.yaml").document
+ERROR = SchemaCompiler(CONTRACT).compile({"$ref": "#/components/schemas/ErrorResponse"})
 GOOD = {"tenant_id": "never-made", "name": "x"}
 
 
@@ -126,6 +126,33 @@ def test_other_media(operator: Operator, media: str | None) -> None:
     refused = operator.http.post(TENANTS, content=json.dumps(GOOD), headers=headers)
     assert refused.status_code in (400, 415)
     check(operator, refused, refused.status_code, "INVALID_REQUEST")
+
+
+WITH_BODY = [
+    (method, re.sub(r"\{.*?\}", "nobody", path))
+    for path, item in CONTRACT["paths"].items()
+    for method, operation in item.items()
+    if isinstance(operation, dict) and "requestBody" in operation
+]
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_BODY)
+def test_whatever_the_operation_a_body_is_one_json_object(
+    operator: Operator, method: str, path: str
+) -> None:
+    assert len(WITH_BODY) >= 14
+    query = {"scope": "tenant:nobody", "unit": "TOKENS", "tenant_id": "nobody"}
+    json_type = "application/json"
+    for media, body in (
+        (json_type, "{} x"),
+        (json_type, '{"name":"a","name":"b"}'),
+        (json_type, "[]"),
+        ("text/plain", "{}"),
+    ):
+        answer = operator.http.request(
+            method, path, params=query, content=body, headers={"content-type": media}
+        )
+        check(operator, answer, 400, "INVALID_REQUEST")
 
 
 def test_what_is_asked_for_is_json(operator: Operator) -> None:
