@@ -90,9 +90,10 @@ def up(
             if not redis_configured():
                 store = stack.enter_context(EmbeddedRedis(data_dir, fsync=fsync))
                 os.environ["REDIS_URL"] = store.url  # for the workers too
-                click.echo(f"store: {store.data_dir} ({fsync})")
+                click.echo(f"store: {store.data_dir}, fsync {fsync}")
             if not no_admin:
                 admin = stack.enter_context(_admin_plane(host, admin_port, data_dir, settings))
+            click.echo(f"agents: http://{_shown(host)}:{port}")
             _serve(host, port, workers)
     except EmbeddedError as error:
         raise fatal(str(error), 1) from None
@@ -114,10 +115,13 @@ def _admin_plane(host: str, port: int, data_dir: Path, settings: CommonSettings)
         except OSError as error:
             raise fatal(f"{path}: {error.strerror}", 1) from None
         holder = str(path)
-    shown = f"[{host}]" if ":" in host else host
-    click.echo(f"admin: http://{shown}:{port}, its key is in {holder}")
+    click.echo(f"admin: http://{_shown(host)}:{port}, its key is in {holder}")
     grace_s = settings.cycles_shutdown_grace_seconds
     return PlaneBeside(ADMIN, host, port, environ, grace_s=grace_s)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _serve(host: str, port: int, workers: int | None) -> None:

@@ -118,7 +118,8 @@ class TestReaching:
         result = invoke(*arguments, "--url", running.url, "--admin-key", ADMIN_KEY)
         assert result.exit_code == 2
         assert error_line(result) == (
-            f"{running.url} is a Cycles server, but not its admin plane (port 7979 by default)"
+            f"{running.url} is a Cycles server, but not the address of its admin plane "
+            "(http://HOST:7979 by default)"
         )
 
     @pytest.mark.parametrize("status", [200, 204, 302, 404, 502])
@@ -365,13 +366,16 @@ class TestBudgets:
             ("create", "tenant:acme", "five"),
             ("fund", "tenant:acme", "$0.000000001"),
             ("fund", "tenant:acme", "$1", "--operation", "gift"),
+            ("fund", "tenant:acme", "$1", "--spent", "$2"),
             ("get", "tenant:acme", "--unit", "EUROS"),
         ],
     )
     def test_what_cannot_be_meant(
         self, run: Callable[..., Result], arguments: tuple[str, ...]
     ) -> None:
-        assert run("budgets", *arguments).exit_code == 2
+        result = run("budgets", *arguments)
+        assert result.exit_code == 2
+        assert "idempotency key" not in result.stderr  # nothing was sent
 
     def test_lists(self, run: Callable[..., Result], ask: Ask, tenant: str) -> None:
         for agent, amount in {"a": "$1", "b": "5:TOKENS"}.items():
@@ -392,6 +396,16 @@ class TestBudgets:
 
 
 class TestKeys:
+    @pytest.mark.parametrize(
+        "segment", ["bot", "foo:*", "agent:", "tenant:acme/agent:bot", ":x", "AGENT:bot"]
+    )
+    def test_a_scope_that_nothing_meets(
+        self, run: Callable[..., Result], tenant: str, segment: str
+    ) -> None:
+        result = run("keys", "create", tenant, "--name", "bad", "--scope", segment)
+        assert result.exit_code == 2
+        assert f"{segment!r} is no segment" in " ".join(result.stderr.split())
+
     def test_their_life(
         self, run: Callable[..., Result], ask: Ask, tenant: str, running: Running
     ) -> None:

@@ -162,11 +162,13 @@ def fund(
 
     Example: cycles-server budgets fund tenant:acme '$5' --reason 'ticket 4711'
     """
+    if members.get("spent") is not None and members["operation"] != "RESET_SPENT":
+        raise click.UsageError("--spent is for --operation reset_spent")
+    query = {"tenant_id": _owner(scope, tenant_id), "scope": scope, "unit": amount["unit"]}
     key = idempotency_key or str(uuid.uuid4())
     if idempotency_key is None:
-        # First of all, so that it is known whatever happens to this command.
+        # Before anything is sent, so that it is known whatever happens to this command.
         click.echo(f"idempotency key  {key}", err=True)
-    query = {"tenant_id": _owner(scope, tenant_id), "scope": scope, "unit": amount["unit"]}
     body = {"amount": amount, "idempotency_key": key, **given(**members)}
     try:
         funded = session.api.call("POST", f"{BUDGETS}/fund", query=query, body=body)

@@ -127,7 +127,8 @@ class AdminApi:
             raise Unreachable(f"{self.url} does not take this admin key: {refused}")
         if refused.status == 404 and refused.code == "NOT_FOUND" and not self._is_admin_plane():
             raise Unreachable(
-                f"{self.url} is a Cycles server, but not its admin plane (port 7979 by default)"
+                f"{self.url} is a Cycles server, but not the address of its admin plane "
+                "(http://HOST:7979 by default)"
             )
         raise refused
 
@@ -162,6 +163,8 @@ class AdminApi:
             never = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
             what = "cannot be reached" if never else "gives no answer"
             why = plain(str(error) or type(error).__name__)
+            if never:
+                why += "; is an admin plane running there? --url names another"
             raise Unreachable(f"{self.url} {what}: {why}", may_have_worked=not never) from None
 
     def _read(self, answer: httpx.Response) -> Any:

@@ -18,6 +18,7 @@ from cycles_server.cli.admin.options import (
 )
 from cycles_server.cli.admin.output import Columns, member
 from cycles_server.cli.admin.session import Session, speaks_to_admin
+from cycles_server.scopes import LEVELS
 
 _COLUMNS: Columns = {
     "key": member("key_id"),
@@ -25,20 +26,35 @@ _COLUMNS: Columns = {
     "name": member("name"),
     "prefix": member("key_prefix"),
     "status": member("status"),
+    "scopes": member("scope_filter"),
     "expires": member("expires_at"),
     "last used": member("last_used_at"),
 }
+
+
+def _read_segments(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    """Another form is met by no scope: the key would open nothing."""
+    for entry in given:
+        level, colon, value = entry.partition(":")
+        if level not in LEVELS or not colon or not value or "/" in value:
+            kinds = ", ".join(LEVELS)
+            raise click.BadParameter(
+                f"{entry!r} is no segment: LEVEL:VALUE or LEVEL:*, LEVEL one of {kinds}"
+            )
+    return given
+
 
 _permission_option = click.option(
     "--permission",
     "permissions",
     multiple=True,
-    help="What the key may do, e.g. budgets:read. Repeatable.",
+    help="What the key may do, e.g. budgets:read; docs/admin.md lists all. Repeatable.",
 )
 _scope_option = click.option(
     "--scope",
     "scope_filter",
     multiple=True,
+    callback=_read_segments,
     help="A segment that the key is limited to, e.g. agent:bot or workspace:*. Repeatable.",
 )
 
@@ -60,8 +76,8 @@ def keys() -> None:
 def create(session: Session, tenant_id: str, name: str, **members: Any) -> None:
     """Make an API key. Its secret is shown once and stored nowhere.
 
-    TENANT_ID is whose key it is. Without --permission it may reserve, commit, release, extend and
-    look at what its tenant has.
+    TENANT_ID is whose key it is. Without --permission it may reserve, commit, release and extend,
+    and both look at and change its tenant's budgets and policies.
 
     Example: cycles-server keys create acme --name production
     """
