@@ -159,7 +159,8 @@ class Budget:
             balance["debt"] = amount_of(self.unit, self.debt)
         if self.overdraft_limit:
             balance["overdraft_limit"] = amount_of(self.unit, self.overdraft_limit)
-        if self.is_over_limit:
+        # "True when debt > overdraft_limit", also where a limit was lowered and no flag followed.
+        if self.is_over_limit or self.debt > self.overdraft_limit:
             balance["is_over_limit"] = True
         return balance
 

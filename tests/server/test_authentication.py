@@ -77,7 +77,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tenant of no text": {"tenant_id": 7},
     "unreadable expiry": {"expires_at": "soon"},
     "permissions of no list": {"permissions": {"reservations:create": True}},
-    "permissions of no text": {"permissions": [["reservations:create"]]},
     "filter of no list": {"scope_filter": "agent:bot"},
 }
 

@@ -130,10 +130,10 @@ def read_key(record: bytes) -> KeyRecord | None:
     """The key in a record, or None if it cannot be understood (and so opens nothing)."""
     try:
         fields = orjson.loads(record)
-        permissions = fields.get("permissions")
-        if not isinstance(permissions, list | None) and permissions != {}:
-            return None
-        scope_filter = fields.get("scope_filter")
+        permissions, scope_filter = fields.get("permissions"), fields.get("scope_filter")
+        for texts in (permissions, scope_filter):
+            if not isinstance(texts, list | None) and texts != {}:
+                return None
         expires = fields.get("expires_at")
         return KeyRecord(
             key_id=_text(fields["key_id"]),
