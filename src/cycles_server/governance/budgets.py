@@ -18,7 +18,7 @@ from cycles_server.governance.call import (
     closed_first,
     mutate,
 )
-from cycles_server.governance.ledgers import Body, ledger_body, read_row
+from cycles_server.governance.ledgers import FIELDS, Body, fields_row, ledger_body
 from cycles_server.governance.scripts import create_budget as create
 from cycles_server.governance.scripts import update_budget as update
 from cycles_server.jsontext import write_json
@@ -119,7 +119,7 @@ async def find_budget(store: Store, scope: str, unit: str, tenant_id: str | None
     """
     scope = lower_case(scope)
     names = store.keys.tenant(tenant_in(scope) or (tenant_id or ""))
-    row = read_row(await store.read("HGETALL", names.budget(scope, unit)))
+    row = fields_row(await store.read("HMGET", names.budget(scope, unit), *FIELDS))
     owner = row.get("tenant_id") or tenant_in(scope)
     if not row or (tenant_id is not None and not counts_for(tenant_id, owner, scope)):
         raise no_such_budget(scope, unit)
@@ -138,6 +138,10 @@ async def update_budget(store: Store, call: Call, scope: str, unit: str, body: B
     """
     limit = body.get("overdraft_limit")
     policy = body.get("commit_overage_policy")
+    before = await find_budget(store, scope, unit)
+    if limit is not None:
+        async with closed_first(store, before["tenant_id"]):
+            check_unit(unit, overdraft_limit=limit)
     told = {
         "overdraft_limit": None if limit is None else limit["amount"],
         "commit_overage_policy": policy,
@@ -145,7 +149,7 @@ async def update_budget(store: Store, call: Call, scope: str, unit: str, body: B
     return await _updated(
         store,
         call,
-        (scope, unit),
+        before,
         update.Arguments(
             scope=lower_case(scope),
             overdraft_limit="" if limit is None else str(limit["amount"]),
@@ -154,7 +158,6 @@ async def update_budget(store: Store, call: Call, scope: str, unit: str, body: B
             status="",
         ),
         ("updateBudget", told),
-        **({} if limit is None else {"overdraft_limit": limit}),
     )
 
 
@@ -179,7 +182,7 @@ async def set_status(
     return await _updated(
         store,
         call,
-        (scope, unit),
+        await find_budget(store, scope, unit),
         update.Arguments(
             scope=lower_case(scope),
             overdraft_limit="",
@@ -194,18 +197,14 @@ async def set_status(
 async def _updated(
     store: Store,
     call: Call,
-    name: tuple[str, str],
+    before: Body,
     arguments: update.Arguments,
     told: tuple[str, dict[str, Any]],
-    **amounts: Body,
 ) -> Body:
-    before = await find_budget(store, *name)
     operation, facts = told
     scope, unit = before["scope"], before["unit"]
     # Whose it is says the record: a scope that is written otherwise must not lead past a guard.
     owner = before["tenant_id"]
-    async with closed_first(store, owner):
-        check_unit(unit, **amounts)
     record = store.keys.tenant(owner).budget(scope, unit)
     after = update.read(
         await mutate(

@@ -29,13 +29,6 @@ _POLICIES = {
 """What the contract knows; another that a record has is left out of an answer."""
 
 
-def read_row(reply: Mapping[bytes, bytes] | list[bytes]) -> dict[str, str]:
-    """A hash as HGETALL answers it."""
-    flat = reply if isinstance(reply, list) else [part for pair in reply.items() for part in pair]
-    texts = [part.decode(errors="replace") for part in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
-
-
 def fields_row(values: Sequence[bytes | None]) -> dict[str, str]:
     """The values of ``FIELDS`` by name, without those that are not there."""
     named = zip(FIELDS, values, strict=True)

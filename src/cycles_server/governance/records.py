@@ -24,14 +24,20 @@ record's key, the record as it was read, and the one to write. It answers OK, or
 record that is another meanwhile."""
 
 
-def replacing(key: str, expected: bytes, replacement: bytes) -> Any:
-    """``lua/replace_record.lua``, which does no more than that."""
-    keys = replace_record.Keys(record=key, row_record=key)
-    return replace_record.NAME, keys, replace_record.Arguments(expected, replacement)
+def replacing(key: str, expected: bytes, replacement: bytes, *, row: str = "") -> Any:
+    """``lua/replace_record.lua``, which does no more than that.
+
+    Args:
+        row: where it is noted as a row of a bulk action; empty for a change by itself.
+    """
+    keys = replace_record.Keys(record=key, row_record=row or key)
+    kept_ms = ROW_KEPT_MS if row else 0
+    return replace_record.NAME, keys, replace_record.Arguments(expected, replacement, kept_ms)
 
 
 ROW_KEPT_MS = DAY_MS
-"""How long it is noted that a bulk action has done a row: as long as it can be gone on with."""
+"""How long it is noted that a bulk action has done a row: as long as it can be gone on with, and as
+fundings are remembered (``lua/lib/retention.lua``)."""
 
 _ATTEMPTS = 100
 """In each round one of those who change a record at the same time gets through."""

@@ -162,14 +162,11 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
         at = iso_instant(now)
         record.update({name: value for name, value in asked.items() if name != "status"})
         record["updated_at"] = at
-        turns = status is not None and status != before
-        if turns:
-            record["status"] = status
-            if status == SUSPENDED:
-                record["suspended_at"] = at
+        new_status = status if status != before else None
+        if new_status is not None:
+            turn(record, new_status, at)
         tenant_body(record)  # what could not be answered is left as it is
         facts = {name: asked.get(name) for name in TOLD}
-        new_status = status if turns else None
         return Change("updateTenant", "tenant", tenant_id, {"new_status": new_status, **facts})
 
     record = await change_record(
@@ -182,6 +179,14 @@ async def update_tenant(store: Store, call: Call, tenant_id: str, body: Body) ->
         owner=ANY_OWNER,
     )
     return tenant_body(record)
+
+
+def turn(record: Record, status: str, at: str) -> None:
+    """Write in a record that the tenant is SUSPENDED, or ACTIVE again; when it was suspended
+    stays."""
+    record.update(status=status, updated_at=at)
+    if status == SUSPENDED:
+        record["suspended_at"] = at
 
 
 def asked_changes(body: Body) -> Body:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -269,6 +269,33 @@ def server(store: RedisServer, tmp_path: Path) -> Iterator[CyclesServer]:
     one.stop()
 
 
+_OPERATIONS = {BUDGETS: "bulkActionBudgets", TENANTS: "bulkActionTenants"}
+
+
+def break_off(
+    operator: Operator,
+    server: CyclesServer,
+    path: str,
+    body: dict[str, Any],
+    done: Callable[[], int],
+) -> None:
+    """Kill the server as soon as something of an action is done, and start it again, as if the time
+    had passed for which a dead one is waited for."""
+
+    def act() -> None:
+        with suppress(httpx.HTTPError):
+            operator.http.post(path, json=body)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    while not done():
+        pass
+    server.kill()
+    thread.join()
+    operator.redis.delete(operator.keys.lease(f"{_OPERATIONS[path]}:{body['idempotency_key']}"))
+    server.start()
+
+
 def test_one_that_was_broken_off_is_finished_by_its_repetition(
     store: RedisServer, server: CyclesServer
 ) -> None:
@@ -292,20 +319,8 @@ def test_one_that_was_broken_off_is_finished_by_its_repetition(
             pipe.hget(tenant.names.budget(scope, UNIT), "debt")
         return pipe.execute().count(b"0")
 
-    def act() -> None:
-        with suppress(httpx.HTTPError):
-            operator.http.post(BUDGETS, json=body)
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    while not done():
-        pass
-    server.kill()
-    thread.join()
+    break_off(operator, server, BUDGETS, body, done)
     assert 0 < done() < len(scopes)
-    # As if the time had passed for which a dead server is waited for.
-    store.client.delete(operator.keys.lease(f"bulkActionBudgets:{body['idempotency_key']}"))
-    server.start()
     # Another request is refused by the unfinished one, too.
     other = operator.http.post(BUDGETS, json={**body, "reason": "other"})
     assert error_of(other) == (409, "IDEMPOTENCY_MISMATCH")
@@ -478,20 +493,8 @@ def test_tenants_of_one_that_was_broken_off_still_count(
         records = store.client.mget([operator.keys.tenant(name).record for name in names])
         return sum(b"ACTIVE" not in record for record in records if record)
 
-    def act() -> None:
-        with suppress(httpx.HTTPError):
-            operator.http.post(TENANTS, json=body)
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    while not done():
-        pass
-    server.kill()
-    thread.join()
+    break_off(operator, server, TENANTS, body, done)
     assert 0 < done() < len(names)
-    # As if the time had passed for which a dead server is waited for.
-    store.client.delete(operator.keys.lease(f"bulkActionTenants:{body['idempotency_key']}"))
-    server.start()
     if action == "SUSPEND":
         # What somebody else has done since to one that it had suspended stays.
         taken_back = next(name for name in names if status_of(operator, name) == "SUSPENDED")

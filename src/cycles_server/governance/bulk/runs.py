@@ -19,10 +19,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cycles_server.governance.call import ANY_OWNER, Call, Change, mutate
+from cycles_server.governance.records import ROW_KEPT_MS
 from cycles_server.governance.scripts import record_bulk
 from cycles_server.jsontext import canonical, stored_members, write_json
 from cycles_server.refusal import Refusal, invalid
-from cycles_server.store.clock import DAY_MS, now_ms
+from cycles_server.store.clock import now_ms
 from cycles_server.store.errors import StoreCorrupt, StoreFault
 from cycles_server.store.lease import Lease
 from cycles_server.store.store import Store
@@ -33,8 +34,8 @@ Body = dict[str, Any]
 
 MOST_ROWS = 500
 _KEPT_MS = 900_000
-_PLAN_KEPT_MS = DAY_MS
-"""As long as what was done to a row is remembered (``lua/lib/retention.lua``)."""
+_PLAN_KEPT_MS = ROW_KEPT_MS
+"""As long as what was done to a row is remembered."""
 _AT_ONCE = 16
 _WAIT_S = 20.0
 _POLL_S = 0.1

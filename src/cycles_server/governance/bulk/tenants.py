@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any
 
 from cycles_server.auth.records import iso_instant
 from cycles_server.governance.bulk.runs import (
@@ -17,9 +17,8 @@ from cycles_server.governance.call import ANY_OWNER, Call, Change
 from cycles_server.governance.closing.cascade import begin_close
 from cycles_server.governance.closing.closings import Closings
 from cycles_server.governance.listing.tenants import tenant_page
-from cycles_server.governance.records import ROW_KEPT_MS, Record, change_record
-from cycles_server.governance.scripts import replace_record
-from cycles_server.governance.tenants import ACTIVE, CLOSED, SUSPENDED, no_such_tenant
+from cycles_server.governance.records import Record, change_record, replacing
+from cycles_server.governance.tenants import ACTIVE, CLOSED, SUSPENDED, no_such_tenant, turn
 from cycles_server.paging.queries import given
 from cycles_server.refusal import Refusal, invalid
 from cycles_server.store.store import Store
@@ -83,16 +82,8 @@ async def _set_status(store: Store, call: Call, tenant_id: str, status: str, row
             raise RowSkipped
         if before == CLOSED:
             raise Refusal(INVALID_TRANSITION, "The tenant is CLOSED, and stays so")
-        at = iso_instant(now)
-        record.update(status=status, updated_at=at)
-        if status == SUSPENDED:
-            record["suspended_at"] = at
+        turn(record, status, iso_instant(now))
         return Change(_NAME, "tenant", tenant_id, silent=True)
-
-    def noting(key: str, expected: bytes, replacement: bytes) -> Any:
-        keys = replace_record.Keys(record=key, row_record=row)
-        arguments = replace_record.Arguments(expected, replacement, ROW_KEPT_MS)
-        return replace_record.NAME, keys, arguments
 
     await change_record(
         store,
@@ -102,7 +93,7 @@ async def _set_status(store: Store, call: Call, tenant_id: str, status: str, row
         changed,
         absent=no_such_tenant(tenant_id),
         owner=ANY_OWNER,
-        writing=noting,
+        writing=functools.partial(replacing, row=row),
     )
 
 

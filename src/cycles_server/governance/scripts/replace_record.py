@@ -17,7 +17,7 @@ class Keys(NamedTuple):
 class Arguments(NamedTuple):
     expected: bytes
     replacement: bytes
-    row_kept_ms: int = 0
+    row_kept_ms: int
 
 
 def read(answer: Reply) -> bool:
