@@ -99,10 +99,19 @@ def test_all_but_one_die_at_once(running: Running) -> None:
     assert reserved(running) == before + 2
 
 
+def test_a_worker_may_be_slow_to_start(start: StartServer, tmp_path: Path) -> None:
+    slow = "import sys, time\nif 'spawn_main' in str(sys.orig_argv): time.sleep(6)\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    running = start(arguments=("--workers", "2"), PYTHONPATH=str(tmp_path))
+    log = running.server.log
+    eventually(lambda: log.read_text().count("Application startup complete") == 2)
+    assert "died" not in log.read_text()
+
+
 def test_no_worker_outlives_its_parent(running: Running) -> None:
     left = workers(running)
     running.server.kill()
-    eventually(lambda: not any(map(alive, left)), within=10)
+    eventually(lambda: not any(map(alive, left)))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", running.server.port))

@@ -41,6 +41,9 @@ _BACKLOG = 4096
 _OPEN_FILES = 65_536
 _FILES_OF_ITS_OWN = 128  # the store, the log, the loop, what a page of metrics reads
 _NEWCOMERS = 1024
+_SILENT_WORKER_S = 20
+"""A worker that says nothing for so long hangs. One that starts says nothing until it has read its
+modules, which a machine with little to spare may take many seconds for."""
 
 
 @click.command()
@@ -149,6 +152,7 @@ def run_server(
             "cycles_server.cli.serve:worker",
             factory=True,
             workers=workers,
+            timeout_worker_healthcheck=_SILENT_WORKER_S,
             **options,  # type: ignore[arg-type]
         )
         _Workers(config, sockets=[listener]).run()
