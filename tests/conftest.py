@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,9 @@ from support.redis import RedisServer, WatchedRedis, told_of
 from support.running import Running, StartServer
 from support.server import CyclesServer
 from support.tenants import Tenant
+
+# A job in the background inherits that Ctrl-C is ignored, and so would the servers of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

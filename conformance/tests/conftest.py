@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-_START_SECONDS = 10
+_START_SECONDS = 60
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def kit(
         "--admin-key", ADMIN_KEY,
         *arguments[1:],
     ]  # fmt: skip
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=800)
 
 
 AdminOf = Callable[[Running], CyclesServer]
@@ -117,7 +117,7 @@ def test_nothing_found_by_fuzzing_the_admin_plane(start: StartServer, tmp_path: 
         "--admin-key", ADMIN_KEY,
         "--max-examples", EXAMPLES, "--seed", "1", "--", "--no-color",
     ]  # fmt: skip
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=800)
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-5_000:]
     done = {
         entry["operation"]

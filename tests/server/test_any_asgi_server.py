@@ -62,13 +62,13 @@ def test_extensions_that_all_requests_share(running: Running) -> None:
             await app({**scope, "extensions": shared}, receive, send)
 
         started, ended = asyncio.Event(), asyncio.Event()
-        life = asyncio.create_task(_lifespan(app, ended, started))
-        await started.wait()
-        transport = httpx.ASGITransport(app=server)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            await asyncio.gather(*(one(client, tenant) for tenant in tenants * ROUNDS))
-        ended.set()
-        await life
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_lifespan(app, ended, started))
+            await started.wait()
+            transport = httpx.ASGITransport(app=server)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                await asyncio.gather(*(one(client, tenant) for tenant in tenants * ROUNDS))
+            ended.set()
 
     asyncio.run(trial())
     assert shared == {"http.response.pathsend": {}}

@@ -319,7 +319,7 @@ class TestUp:
             assert (tmp_path / "acme.key").stat().st_mode & 0o777 == 0o600
         finally:
             up.send_signal(stop)
-            assert up.wait(20) == 0
+            assert up.wait(60) == 0
         with EmbeddedRedis(tmp_path) as store, Redis.from_url(store.url) as client:
             assert client.hget("budget:tenant:acme:USD_MICROCENTS", "spent") == b"84000"
             assert client.hget("budget:tenant:acme:USD_MICROCENTS", "remaining") == b"100000000"

@@ -183,7 +183,7 @@ def test_the_server_does_not_start_on_it(running: Running, tmp_path: Path, kind:
         wait=False,
     )
     try:
-        assert server.process.wait(20) == 2
+        assert server.process.wait(60) == 2
     finally:
         server.kill()
     [line] = log.read_text().splitlines()

@@ -21,8 +21,8 @@ from cycles_server.embedded.store import running_url
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-START_S = 30
-END_S = 20
+START_S = 90
+END_S = 60
 KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "PYTHONPATH", "TMPDIR")
 CODE = "from cycles_server.cli import main; main()"
 

@@ -213,21 +213,21 @@ class Crew:
 
         async def run() -> None:
             over = False
-            work = [asyncio.create_task(agent.work(lambda: over)) for agent in self.agents]
-            try:
+            # Where a fault goes wrong, the group ends their work: nobody may ever answer them.
+            async with asyncio.TaskGroup() as group:
+                for agent in self.agents:
+                    group.create_task(agent.work(lambda: over))
                 await self.progress(3)
                 await faults()
                 await self.progress(3)
-            finally:
                 over = True
-                await asyncio.gather(*work)
 
         asyncio.run(run())
 
     async def progress(self, requests: int = 1) -> None:
         """Wait until every agent has got so many more answers."""
         goals = [len(agent.answered) + requests for agent in self.agents]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while any(
                 len(agent.answered) < goal for agent, goal in zip(self.agents, goals, strict=True)
             ):

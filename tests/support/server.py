@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 30
+START_SECONDS = 90
 ADMIN_KEY = "operator-secret"
 
 

@@ -120,7 +120,7 @@ async def call_once(port: int, method: str, path: str, body: Any = None, **keys:
         wire.close()
 
 
-def eventually(condition: Callable[[], Any], within: float = 20) -> None:
+def eventually(condition: Callable[[], Any], within: float = 60) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + within
     while not condition():

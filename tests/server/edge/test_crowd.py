@@ -176,7 +176,7 @@ def test_no_more_are_taken_than_files_may_be_open(store: RedisServer, tmp_path: 
 
     async def trial() -> None:
         silent = [await Wire.open(server.port) for _ in range(400)]
-        answer = await asyncio.wait_for(call_once(server.port, "GET", LIVENESS), 10)
+        answer = await asyncio.wait_for(call_once(server.port, "GET", LIVENESS), 30)
         assert answer.status == 200
         for wire in silent:
             wire.close()

@@ -80,7 +80,7 @@ def test_each_has_paths_statuses_and_headers_of_its_own(
 def test_an_answer_without_a_body_has_none(second: CyclesServer) -> None:
     """By hand, because a client may hide what stands behind an answer."""
     lines = f"PUT /v1/notes/one HTTP/1.1\r\nHost: x\r\nX-Notes-Key: {ADMIN_KEY}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", second.port), timeout=10) as wire:
+    with socket.create_connection(("127.0.0.1", second.port), timeout=30) as wire:
         answers = wire.makefile("rb")
         for _ in range(2):  # twice: the second one would meet the first one's body
             wire.sendall(lines.encode())
