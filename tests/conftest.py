@@ -12,7 +12,7 @@ import pytest
 from support.keyspace import KEPT_AUDIT, lasting
 from support.redis import RedisServer, WatchedRedis, told_of
 from support.running import Running, StartServer
-from support.server import CyclesServer
+from support.server import PATIENT, CyclesServer
 from support.tenants import Tenant
 
 # A job in the background inherits that Ctrl-C is ignored, and so would the servers of the tests.
@@ -45,7 +45,7 @@ def _nothing_stays_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def running(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    server = CyclesServer(store.url, tmp_path_factory.mktemp("server") / "log")
+    server = CyclesServer(store.url, tmp_path_factory.mktemp("server") / "log", settings=PATIENT)
     yield Running(server, store)
     server.stop()
 

@@ -10,14 +10,16 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from support.crowd import at_once
 from support.operator import Operator
 from support.running import Running, StartServer
-from support.server import CyclesServer
+from support.server import PATIENT, CyclesServer
 from support.tenants import UNIT, Tenant, new_key
 
 ALLOCATED = 100_000
@@ -46,14 +48,10 @@ class Books:
     def run(self, acts: int) -> None:
         """Agents and funders, each through a number of acts."""
         work = [
-            *((self._spend, (index, name)) for index, name in enumerate(AGENTS * 2)),
-            *((self._fund, (100 + index,)) for index in range(3)),
+            *(partial(self._spend, acts, index, name) for index, name in enumerate(AGENTS * 2)),
+            *(partial(self._fund, acts, 100 + index) for index in range(3)),
         ]
-        threads = [threading.Thread(target=act, args=(acts, *args)) for act, args in work]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(work)
 
     def _spend(self, acts: int, index: int, name: str) -> None:
         chance = random.Random(self._seed + index)
@@ -120,8 +118,10 @@ class Books:
 
 @pytest.fixture
 def planes(start: StartServer, tmp_path: Path) -> Iterator[tuple[Operator, Running]]:
-    running = start()
-    admin = CyclesServer(running.store.url, tmp_path / "admin.log", arguments=("admin",))
+    running = start(**PATIENT)
+    admin = CyclesServer(
+        running.store.url, tmp_path / "admin.log", arguments=("admin",), settings=PATIENT
+    )
     operator = Operator(running.redis, admin.url)
     yield operator, running
     operator.http.close()

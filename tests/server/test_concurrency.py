@@ -9,15 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
 import httpx
 import pytest
+from support.crowd import at_once
 from support.running import Running
-from support.server import CyclesServer
+from support.server import PATIENT, CyclesServer
 from support.tenants import UNIT, Tenant, error_of, new_key
 
 THREADS = 50
@@ -31,7 +31,8 @@ Call = Callable[[], httpx.Response]
 @pytest.fixture(scope="module")
 def second(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CyclesServer]:
     """Another server process on the same store."""
-    server = CyclesServer(running.store.url, tmp_path_factory.mktemp("second") / "log")
+    log = tmp_path_factory.mktemp("second") / "log"
+    server = CyclesServer(running.store.url, log, settings=PATIENT)
     yield server
     server.stop()
 
@@ -89,18 +90,6 @@ def crowd(running: Running, second: CyclesServer) -> Iterator[Crowd]:
         client.close()
 
 
-def at_once(calls: Sequence[Call]) -> list[httpx.Response]:
-    """Make all calls at the same moment, as nearly as threads can."""
-    gate = threading.Barrier(len(calls))
-
-    def run(call: Call) -> httpx.Response:
-        gate.wait()
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(run, calls))
-
-
 def outcomes(answers: Sequence[httpx.Response]) -> dict[tuple[int, str], int]:
     """How often each status and error code came."""
     every = [error_of(answer) for answer in answers]
@@ -150,7 +139,9 @@ def test_reserves_and_events_share_one_budget(crowd: Crowd) -> None:
     events = crowd.events(25, 50, overage_policy="REJECT")
     answers = at_once([call for pair in zip(reserves, events, strict=True) for call in pair])
     codes = {error_of(answer) for answer in answers}
-    assert codes == {(200, ""), (201, ""), (409, "BUDGET_EXCEEDED")}
+    # On a slow machine all of one kind may come before the first of the other.
+    assert (409, "BUDGET_EXCEEDED") in codes
+    assert codes <= {(200, ""), (201, ""), (409, "BUDGET_EXCEEDED")}
     reserved = 70 * sum(answer.status_code == 200 for answer in answers)
     spent = 50 * sum(answer.status_code == 201 for answer in answers)
     assert 950 < reserved + spent <= 1000

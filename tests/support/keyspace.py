@@ -64,8 +64,8 @@ def lasting(
             continue
         if kind == b"hash" and live.fullmatch(_text(name)):
             state = redis.hget(name, "state")
-            if state == b"ACTIVE":
-                continue
+            if state == b"ACTIVE" or redis.pttl(name) != -1:
+                continue  # its end may have come between these looks
             kind += b", " + (state or b"without a state")
         found.append(f"{_text(name)} ({kind.decode()})")
     return found

@@ -14,6 +14,8 @@ import httpx
 
 START_SECONDS = 90
 ADMIN_KEY = "operator-secret"
+PATIENT = {"REDIS_POOL_MAX_WAIT_MS": "15000"}
+"""Settings under which nobody hears that the store is away because the machine is slow."""
 
 
 def free_port() -> int:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import uuid
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import bcrypt
 import httpx
 import pytest
+from support.apikeys import PATH, by_key, create, made, revoke, stored, told, update
 from support.operator import Body, Operator
-from support.redis import RedisServer
 from support.running import Running, StartServer
-from support.server import CyclesServer, free_port
-from support.tenants import UNIT, Tenant, error_of
-from support.wire import eventually
+from support.tenants import error_of
 
-from cycles_server.store.keys import Keys
-from cycles_server.store.layout import BucketLayout
-
-PATH = "/v1/admin/api-keys"
 TEN = {
     *(f"reservations:{deed}" for deed in ("create", "commit", "release", "extend", "list")),
     *("balances:read", "budgets:read", "budgets:write", "policies:read", "policies:write"),
@@ -31,48 +22,6 @@ TEN = {
 PAST = "2026-01-01T00:00:00Z"
 NOT_FOUND = (404, "NOT_FOUND")
 CLOSED = (409, "TENANT_CLOSED")
-
-
-def create(operator: Operator, tenant: Tenant, **members: Any) -> httpx.Response:
-    return operator.http.post(PATH, json={"tenant_id": tenant.name, "name": "bot", **members})
-
-
-def made(operator: Operator, tenant: Tenant, **members: Any) -> Body:
-    answer = create(operator, tenant, **members)
-    assert answer.status_code == 201, answer.text
-    body: Body = answer.json()
-    return body
-
-
-def update(operator: Operator, key_id: str, body: Any) -> httpx.Response:
-    return operator.http.patch(f"{PATH}/{key_id}", json=body)
-
-
-def revoke(operator: Operator, key_id: str, **query: str) -> httpx.Response:
-    return operator.http.delete(f"{PATH}/{key_id}", params=query)
-
-
-def stored(tenant: Tenant, key_id: str) -> Body:
-    record: Body = json.loads(tenant.redis.get(tenant.names.api_key(key_id)))
-    return record
-
-
-def told(operator: Operator, tenant: Tenant, operation: str) -> list[Body]:
-    return [entry for entry in operator.audit(tenant.name) if entry["operation"] == operation]
-
-
-def by_key(url: str, secret: str) -> int:
-    """The status of a call that every key in force may make."""
-    headers = {"X-Cycles-API-Key": secret}
-    return httpx.get(f"{url}/v1/auth/introspect", headers=headers, timeout=30).status_code
-
-
-def all_at_once(calls: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=call) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 # -- create ------------------------------------------------------------------------------------
@@ -228,6 +177,16 @@ def test_only_for_an_active_tenant(operator: Operator, status: str, error: tuple
     before = operator.redis.smembers(tenant.names.api_keys())
     assert error_of(create(operator, tenant)) == error
     assert operator.redis.smembers(tenant.names.api_keys()) == before
+
+
+def test_numbers_in_metadata_come_back_as_they_were_sent(operator: Operator) -> None:
+    tenant = operator.tenant()
+    text = '{"a":12345678901234567890,"b":0.1234567890123456789012,"c":2.50}'
+    body = f'{{"tenant_id":"{tenant.name}","name":"n","metadata":{text}}}'
+    made = operator.http.post(PATH, content=body, headers={"content-type": "application/json"})
+    assert made.status_code == 201, made.text
+    listed = operator.http.get(PATH, params={"tenant_id": tenant.name})
+    assert text in listed.text
 
 
 # -- update ------------------------------------------------------------------------------------
@@ -397,7 +356,7 @@ def test_what_it_reserved_can_be_settled_by_another(operator: Operator, running:
         assert http.post(path, json=commit, headers=other).status_code == 200
 
 
-# -- both --------------------------------------------------------------------------------------
+# -- update and revoke -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key_id", ["key_unknown", "x", "lookup:{prefix}", "key_%00", "ü"])
@@ -424,251 +383,6 @@ def test_a_closed_tenant_comes_first(operator: Operator) -> None:
     assert update(operator, tenant.key_id, {"permissions": []}).status_code == 200
     operator.redis.delete(tenant.names.record)
     assert revoke(operator, tenant.key_id).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "damage",
-    ["{", "[]", {"tenant_id": None}, {"created_at": None}],
-)
-def test_a_record_that_cannot_be_read_is_left_alone(operator: Operator, damage: Any) -> None:
-    tenant = operator.tenant()
-    name = tenant.names.api_key(tenant.key_id)
-    record = damage if isinstance(damage, str) else json.dumps({**tenant.key_record, **damage})
-    operator.redis.set(name, record)
-    assert error_of(update(operator, tenant.key_id, {"name": "x"})) == (500, "INTERNAL_ERROR")
-    assert error_of(revoke(operator, tenant.key_id)) == (500, "INTERNAL_ERROR")
-    assert operator.redis.get(name).decode() == record
-
-
-@pytest.mark.parametrize("damage", [{"status": "?"}, {"expires_at": 7}, {"expires_at": "soon"}])
-def test_one_that_does_not_say_when_it_ends_can_be_revoked(
-    operator: Operator, damage: Body
-) -> None:
-    """It opens nothing here, and something on a server that reads it otherwise."""
-    tenant = operator.tenant()
-    tenant.write_key(**damage)
-    assert error_of(update(operator, tenant.key_id, {"name": "x"})) == (500, "INTERNAL_ERROR")
-    answer = revoke(operator, tenant.key_id)
-    assert (answer.status_code, answer.json()["status"]) == (200, "REVOKED")
-    assert stored(tenant, tenant.key_id)["status"] == "REVOKED"
-
-
-def test_one_that_ends_beyond_the_year_9999(operator: Operator, running: Running) -> None:
-    """Java writes such a year with a sign."""
-    tenant = operator.tenant()
-    tenant.write_key(expires_at="+33658-09-27T01:46:40Z")
-    for url, path in (
-        (operator.url, "/v1/auth/introspect"),
-        (running.url, "/v1/reservations"),
-    ):
-        headers = {"X-Cycles-API-Key": tenant.secret}
-        assert httpx.get(f"{url}{path}", headers=headers).status_code == 200
-    shown = update(operator, tenant.key_id, {"name": "x"}).json()
-    assert shown["expires_at"] == "9999-12-31T23:59:59.999Z"
-    assert stored(tenant, tenant.key_id)["expires_at"] == "+33658-09-27T01:46:40Z"
-    assert revoke(operator, tenant.key_id).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("stored_end", "shown_end"),
-    [
-        ("2099-11-30T00:00:00.123456789Z", "2099-11-30T00:00:00.123456789Z"),
-        ("20991130T000000Z", "2099-11-30T00:00:00.000Z"),
-        ("2099-11-30T00:00:00", "2099-11-30T00:00:00.000Z"),
-        (None, "9999-12-31T23:59:59.999Z"),
-    ],
-)
-def test_its_end_is_shown_as_the_contract_writes_times(
-    operator: Operator, stored_end: str | None, shown_end: str
-) -> None:
-    tenant = operator.tenant()
-    tenant.write_key(expires_at=stored_end)
-    assert update(operator, tenant.key_id, {"name": "x"}).json()["expires_at"] == shown_end
-
-
-@pytest.mark.parametrize("entries", [[None], [5, "agent:a"]])
-def test_a_filter_that_another_server_stored_never_reads_as_none(
-    operator: Operator, entries: Any
-) -> None:
-    """Copied from what is shown, it must not open more than it does."""
-    tenant = operator.tenant()
-    operator.budget(tenant)
-    tenant.write_key(scope_filter=entries, permissions=[None, "budgets:read"])
-    shown = operator.http.get(PATH, params={"tenant_id": tenant.name}).json()["keys"]
-    (shown_filter,) = [one["scope_filter"] for one in shown if one["key_id"] == tenant.key_id]
-    assert shown_filter
-    headers = {"X-Cycles-API-Key": tenant.secret}
-    scope = f"tenant:{tenant.name}"
-    answer = httpx.get(
-        f"{operator.url}/v1/admin/budgets/lookup",
-        params={"scope": scope, "unit": UNIT},
-        headers=headers,
-    )
-    assert error_of(answer) == (403, "FORBIDDEN")
-
-
-def test_numbers_in_metadata_come_back_as_they_were_sent(operator: Operator) -> None:
-    tenant = operator.tenant()
-    text = '{"a":12345678901234567890,"b":0.1234567890123456789012,"c":2.50}'
-    body = f'{{"tenant_id":"{tenant.name}","name":"n","metadata":{text}}}'
-    made = operator.http.post(PATH, content=body, headers={"content-type": "application/json"})
-    assert made.status_code == 201, made.text
-    listed = operator.http.get(PATH, params={"tenant_id": tenant.name})
-    assert text in listed.text
-
-
-def test_permissions_of_other_servers_survive_and_are_not_shown(operator: Operator) -> None:
-    tenant = operator.tenant()
-    tenant.write_key(permissions=["decide", "balances:read"], expires_at=None)
-    body = update(operator, tenant.key_id, {"name": "x"}).json()
-    assert body["permissions"] == ["balances:read"]
-    assert body["expires_at"].startswith("9999-")
-    assert stored(tenant, tenant.key_id)["permissions"] == ["decide", "balances:read"]
-
-
-# -- at the same time --------------------------------------------------------------------------
-
-
-def test_a_revocation_sticks_whatever_else_runs(operator: Operator) -> None:
-    tenant = operator.tenant()
-    keys = []
-    for _ in range(24):
-        secret = tenant.new_key()
-        keys.append((tenant.key_id, secret))
-    answers: dict[str, list[int]] = {key_id: [] for key_id, _ in keys}
-
-    def updating(key_id: str) -> Callable[[], None]:
-        def call() -> None:
-            for turn in range(5):
-                answer = update(operator, key_id, {"name": f"n{turn}", "permissions": []})
-                answers[key_id].append(answer.status_code)
-
-        return call
-
-    def revoking(key_id: str) -> Callable[[], None]:
-        def call() -> None:
-            assert revoke(operator, key_id).status_code == 200
-            answers[key_id].append(0)
-
-        return call
-
-    calls = [made for key_id, _ in keys for made in (updating(key_id), revoking(key_id))]
-    all_at_once(calls)
-    for key_id, secret in keys:
-        seen = answers[key_id]
-        assert len(seen) == 6  # a revocation that failed has left no zero
-        assert set(seen) <= {0, 200, 409}
-        assert stored(tenant, key_id)["status"] == "REVOKED"
-        assert by_key(operator.url, secret) == 401
-    assert len(told(operator, tenant, "revokeApiKey")) == 24
-
-
-def test_of_two_updates_at_once_neither_is_lost(operator: Operator) -> None:
-    tenant = operator.tenant()
-    changes: list[Body] = [
-        {"name": "new"},
-        {"description": "new"},
-        {"permissions": ["balances:read"]},
-        {"scope_filter": ["agent:new"]},
-        {"metadata": {"new": 1}},
-    ]
-    answers: list[int] = []
-
-    def changing(body: Body) -> Callable[[], None]:
-        return lambda: answers.append(update(operator, tenant.key_id, body).status_code)
-
-    all_at_once([changing(body) for body in changes])
-    assert answers == [200] * len(changes)
-    record = stored(tenant, tenant.key_id)
-    for body in changes:
-        assert body.items() <= record.items()
-    assert len(told(operator, tenant, "updateApiKey")) == len(changes)
-
-
-def test_keys_made_at_once_are_all_there(operator: Operator) -> None:
-    tenant = operator.tenant()
-    answers: list[Body] = []
-    all_at_once([lambda: answers.append(made(operator, tenant)) for _ in range(6)])
-    ids = {body["key_id"].encode() for body in answers}
-    assert len(ids) == len({body["key_secret"] for body in answers}) == 6
-    assert ids <= operator.redis.smembers(tenant.names.api_keys())
-    assert len(told(operator, tenant, "createApiKey")) == 6
-
-
-def test_a_revocation_is_in_force_on_every_worker_of_both_planes(
-    operator: Operator, running: Running, store: RedisServer, tmp_path_factory: Any
-) -> None:
-    log = tmp_path_factory.mktemp("workers") / "log"
-    server = CyclesServer(store.url, log, arguments=("admin", "--workers", "2"))
-    try:
-        for _ in range(3):
-            tenant = operator.tenant()
-            operator.budget(tenant)
-            headers = {"X-Cycles-API-Key": tenant.secret}
-            # Connections that stay: each of the workers has some, and knows the key.
-            doors = [
-                (httpx.Client(base_url=url, headers=headers, timeout=30), path)
-                for url, path in (
-                    *((server.url, "/v1/auth/introspect") for _ in range(10)),
-                    (running.url, f"/v1/balances?tenant={tenant.name}"),
-                )
-            ]
-            for http, path in doors:
-                assert http.get(path).status_code == 200
-            there = Operator(store.client, server.url)
-            assert revoke(there, tenant.key_id).status_code == 200
-            for http, path in doors:
-                assert error_of(http.get(path)) == (401, "UNAUTHORIZED")
-                http.close()
-            body = tenant.reserve_body(1)
-            answer = httpx.post(f"{running.url}/v1/reservations", json=body, headers=headers)
-            assert error_of(answer) == (401, "UNAUTHORIZED")
-    finally:
-        server.stop()
-
-
-# -- where keys lie ----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A cluster of one node: a script that touches a second slot fails there."""
-    store = RedisServer(
-        tmp_path_factory.mktemp("cluster"),
-        *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
-        port=free_port(),
-        fsync="everysec",
-    )
-    store.client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-    eventually(lambda: store.client.cluster("INFO")["cluster_state"] == "ok")
-    server = CyclesServer(
-        store.url,
-        tmp_path_factory.mktemp("server") / "log",
-        arguments=("admin",),
-        settings={"CYCLES_KEY_LAYOUT": "buckets"},
-    )
-    yield Running(server, store)
-    server.stop()
-    store.stop()
-
-
-def test_in_buckets(cluster: Running) -> None:
-    operator = Operator(cluster.redis, cluster.url, Keys(BucketLayout()))
-    tenant = Tenant(cluster.redis, cluster.url, operator.keys)
-    tenant.record()
-    body = made(operator, tenant)
-    key_id, secret = body["key_id"], body["key_secret"]
-    entry = cluster.redis.get(f"apikey:lookup:{secret[:14]}")
-    assert entry == f"{key_id}@{tenant.name}".encode()
-    assert by_key(cluster.url, secret) == 200
-    assert operator.http.post("/v1/auth/validate", json={"key_secret": secret}).json()["valid"]
-    # Neither the id of ours nor one that says nothing of the bucket needs a hint.
-    for found in (key_id, tenant.key_id):
-        assert update(operator, found, {"name": "x"}).status_code == 200
-        assert revoke(operator, found).status_code == 200
-    assert by_key(cluster.url, secret) == 401
-    assert error_of(revoke(operator, "key_unknown")) == NOT_FOUND
-    assert len(told(operator, tenant, "revokeApiKey")) == 2
 
 
 # -- secrets -----------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ import random
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from support.audit import BY_OPERATOR, UNAUTHENTICATED, entries_of, refusal_entry
+from support.crowd import at_once
 from support.operator import Operator
 from support.running import StartServer
 from support.server import ADMIN_KEY
@@ -195,20 +197,15 @@ def test_a_server_that_is_killed_tells_of_every_funding(start: StartServer) -> N
 def test_entries_of_many_at_once_are_all_there(operator: Operator) -> None:
     tenant = operator.tenant()
     operator.budget(tenant)
-    requests: list[str] = []
 
-    def call(number: int) -> None:
+    def call(number: int) -> str:
         if number % 2:
             done = operator.fund(tenant, "CREDIT", 1, idempotency_key=uuid.uuid4().hex)
         else:
             done = operator.fund(tenant, "DEBIT", 10_000_000)
-        requests.append(done.headers["x-request-id"])
+        return done.headers["x-request-id"]
 
-    threads = [threading.Thread(target=call, args=(number,)) for number in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    requests = at_once([partial(call, number) for number in range(40)])
     found = [
         entry["request_id"]
         for owner in (tenant.name, BY_OPERATOR)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 from typing import Any
 
 import pytest
+from support.crowd import at_once
 from support.operator import Operator
 from support.tenants import UNIT, Tenant, error_of
 
@@ -127,17 +128,8 @@ def test_what_is_not_allowed_makes_none(
 
 def test_ten_at_once_make_one(operator: Operator) -> None:
     tenant = operator.tenant()
-    statuses: list[int] = []
-
-    def create() -> None:
-        statuses.append(operator.http.post(PATH, json=asked(tenant)).status_code)
-
-    threads = [threading.Thread(target=create) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(statuses) == [201] + [409] * 9
+    answers = at_once([lambda: operator.http.post(PATH, json=asked(tenant))] * 10)
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
 
 
 @pytest.mark.parametrize(
@@ -297,17 +289,8 @@ def test_freezing_and_back(operator: Operator) -> None:
 def test_freezing_twice_at_once_is_done_once(operator: Operator) -> None:
     tenant = operator.tenant()
     operator.budget(tenant)
-    statuses: list[int] = []
-
-    def freeze() -> None:
-        statuses.append(operator.of_budget("POST", "/freeze", tenant).status_code)
-
-    threads = [threading.Thread(target=freeze) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(statuses) == [200, 409, 409, 409]
+    answers = at_once([lambda: operator.of_budget("POST", "/freeze", tenant)] * 4)
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
 
 
 @pytest.mark.parametrize("body", ['{"reason": 5}', '{"why": "x"}', "{", "[]"])
@@ -382,13 +365,9 @@ def test_of_many_at_once_each_is_answered_with_its_own(operator: Operator) -> No
         answer = operator.of_budget("POST", path, tenant)
         statuses.append((path, answer.status_code, answer.json().get("status", "")))
 
-    deeds: list[Any] = [(set_limit, number) for number in range(20)]
-    deeds += [(turn, path) for path in ("/freeze", "/unfreeze") * 20]
-    threads = [threading.Thread(target=deed, args=(what,)) for deed, what in deeds]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    deeds = [partial(set_limit, number) for number in range(20)]
+    deeds += [partial(turn, path) for path in ("/freeze", "/unfreeze") * 20]
+    at_once(deeds)
     assert limits == {number: number for number in range(20)}
     done = {(path, status) for path, code, status in statuses if code == 200}
     assert done <= {("/freeze", "FROZEN"), ("/unfreeze", "ACTIVE")}

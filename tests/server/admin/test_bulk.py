@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.crowd import at_once
 from support.operator import Operator
 from support.redis import RedisServer
 from support.server import CyclesServer
@@ -237,17 +238,8 @@ def test_a_repetition_is_the_first_answer_byte_for_byte(many: Many) -> None:
 
 def test_ten_at_once_are_one(many: Many) -> None:
     key = new_key()
-    answers: list[bytes] = []
-
-    def act() -> None:
-        answers.append(many.act("CREDIT", idempotency_key=key).content)
-
-    threads = [threading.Thread(target=act) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(answers)) == 1
+    answers = at_once([lambda: many.act("CREDIT", idempotency_key=key)] * 10)
+    assert len({answer.content for answer in answers}) == 1
     assert many.remaining() == 105
 
 

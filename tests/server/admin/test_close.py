@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.crowd import at_once
 from support.operator import Operator
 from support.running import Running
 from support.server import ADMIN_KEY
@@ -178,12 +179,7 @@ def test_nothing_of_it_can_be_changed(owner: Owner) -> None:
 def test_closes_at_once_are_one(owner: Owner) -> None:
     for _ in range(5):
         owner.reserve(1)
-    answers: list[httpx.Response] = []
-    threads = [threading.Thread(target=lambda: answers.append(owner.close())) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = at_once([owner.close] * 6)
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["closed_at"] for answer in answers}) == 1
     assert len(owner.kinds()) == 5 + 3 + 1 + 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from support.crowd import at_once
 from support.operator import Operator
 from support.tenants import UNIT, Tenant, error_of, new_key
 
@@ -340,17 +341,8 @@ def test_without_a_key_each_call_counts(operator: Operator) -> None:
 def test_forty_at_once_change_it_once(operator: Operator) -> None:
     tenant = prepared(operator)
     key = new_key()
-    answers: list[bytes] = []
-
-    def credit() -> None:
-        answers.append(operator.fund(tenant, "CREDIT", 5, idempotency_key=key).content)
-
-    threads = [threading.Thread(target=credit) for _ in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(answers)) == 1
+    credit = partial(operator.fund, tenant, "CREDIT", 5, idempotency_key=key)
+    assert len({answer.content for answer in at_once([credit] * 40)}) == 1
     assert tenant.amounts()["remaining"] == 1005
     assert len(fundings(operator, tenant)) == 1
 
@@ -460,11 +452,7 @@ def test_credits_and_debits_at_once_come_out_even(operator: Operator) -> None:
             before, after = answer["previous_remaining"], answer["new_remaining"]
             seen.append((before["amount"], after["amount"]))
 
-    threads = [threading.Thread(target=move, args=(op,)) for op in ("CREDIT", "DEBIT") * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once([partial(move, operation) for operation in ("CREDIT", "DEBIT") * 2])
     assert tenant.amounts() == dict(zip(NAMES, (1000, 1000, 0, 0, 0), strict=True))
     # One order explains them all: each state is left as often as it is entered.
     left, entered = sorted(before for before, _ in seen), sorted(after for _, after in seen)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from support.crowd import at_once
 from support.operator import Operator
 from support.tenants import Tenant, error_of
 
@@ -258,16 +259,8 @@ def test_names_are_unique_within_a_tenant(operator: Operator) -> None:
 
 def test_ten_at_once_make_one(operator: Operator) -> None:
     tenant = operator.tenant()
-    statuses: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: statuses.append(create(operator, tenant).status_code))
-        for _ in range(10)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(statuses) == [201] + [409] * 9
+    answers = at_once([lambda: create(operator, tenant)] * 10)
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
     assert operator.redis.scard(tenant.names.policies) == 1
 
 
@@ -473,17 +466,8 @@ def test_writers_at_once_lose_nothing(operator: Operator) -> None:
         {"commit_overage_policy": "REJECT"},
         {"status": "DISABLED"},
     ]
-    statuses: list[int] = []
-
-    def change(body: dict[str, Any]) -> None:
-        statuses.append(update(operator, policy, body).status_code)
-
-    threads = [threading.Thread(target=change, args=(body,)) for body in changes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert statuses == [200] * len(changes)
+    answers = at_once([partial(update, operator, policy, body) for body in changes])
+    assert {answer.status_code for answer in answers} == {200}
     stands = stored(operator, tenant, policy)
     for body in changes:
         assert body.items() <= stands.items()

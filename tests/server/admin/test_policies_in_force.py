@@ -16,7 +16,7 @@ import pytest
 from support.operator import Operator
 from support.redis import RedisServer
 from support.running import Running
-from support.server import CyclesServer
+from support.server import PATIENT, CyclesServer
 from support.tenants import UNIT, Tenant, error_of
 
 PATH = "/v1/admin/policies"
@@ -27,7 +27,7 @@ Answer = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def second(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CyclesServer]:
-    server = CyclesServer(store.url, tmp_path_factory.mktemp("second") / "log")
+    server = CyclesServer(store.url, tmp_path_factory.mktemp("second") / "log", settings=PATIENT)
     yield server
     server.stop()
 

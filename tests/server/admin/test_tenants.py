@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
+from functools import partial
 
 import pytest
+from support.crowd import at_once
 from support.operator import Operator
 from support.tenants import error_of
 
@@ -58,18 +59,9 @@ def test_again_under_its_name_is_what_is_stored(operator: Operator) -> None:
 
 def test_ten_at_once_make_one(operator: Operator) -> None:
     name = new_id()
-    statuses: list[int] = []
-
-    def create() -> None:
-        made = operator.http.post(PATH, json={"tenant_id": name, "name": "Acme"})
-        statuses.append(made.status_code)
-
-    threads = [threading.Thread(target=create) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(statuses) == [200] * 9 + [201]
+    create = partial(operator.http.post, PATH, json={"tenant_id": name, "name": "Acme"})
+    answers = at_once([create] * 10)
+    assert sorted(answer.status_code for answer in answers) == [200] * 9 + [201]
     assert len(operator.audit(name)) == 1
 
 
@@ -168,17 +160,8 @@ def test_writers_at_once_lose_nothing(operator: Operator) -> None:
         {"metadata": {"a": "b"}},
         {"default_commit_overage_policy": "REJECT"},
     ]
-    answers: list[int] = []
-
-    def change(body: dict[str, object]) -> None:
-        answers.append(operator.http.patch(path, json=body).status_code)
-
-    threads = [threading.Thread(target=change, args=(body,)) for body in changes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [200] * len(changes)
+    answers = at_once([partial(operator.http.patch, path, json=body) for body in changes])
+    assert {answer.status_code for answer in answers} == {200}
     stands = operator.http.get(path).json()
     for body in changes:
         assert body.items() <= stands.items()
