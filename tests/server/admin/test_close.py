@@ -176,6 +176,18 @@ def test_nothing_of_it_can_be_changed(owner: Owner) -> None:
     assert operator.of_budget("GET", "/lookup", tenant).json()["status"] == "CLOSED"
 
 
+def test_a_second_close_says_nothing_that_it_did_not_do(owner: Owner) -> None:
+    path = f"/v1/admin/tenants/{owner.tenant.name}"
+    body = {"status": "CLOSED", "name": "Last words"}
+    first = owner.operator.http.patch(path, json=body).json()
+    again = owner.operator.http.patch(path, json={**body, "name": "More of them"})
+    assert (again.status_code, again.json()) == (200, first)
+    entries = [one for one in owner.operator.audit(owner.tenant.name) if one["status"] == 200]
+    updates = [one for one in entries if one["operation"] == "updateTenant"]
+    assert updates[0]["metadata"]["name"] == "Last words"
+    assert "name" not in updates[1].get("metadata", {})
+
+
 def test_closes_at_once_are_one(owner: Owner) -> None:
     for _ in range(5):
         owner.reserve(1)

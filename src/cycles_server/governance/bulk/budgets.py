@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cycles_server.governance.bulk.runs import Action, Body, RowSkipped, perform
+from cycles_server.governance.bulk.runs import Action, Body, RowSkipped, perform, refuse_blank
 from cycles_server.governance.call import Call
 from cycles_server.governance.funding import RESET_SPENT, fund_row
 from cycles_server.governance.listing.budgets import budgets_asked_for
@@ -38,6 +38,7 @@ async def bulk_action_budgets(
     tenant_id = given(body["filter"], "tenant_id")
     if not tenant_id:
         raise invalid("filter.tenant_id", "must not be blank")
+    refuse_blank(body["filter"], "scope_prefix", "search")
     await find_tenant(store, tenant_id)
     query = _query(body["filter"])
 

@@ -131,6 +131,20 @@ async def perform(store: Store, call: Call, action: Action) -> bytes:
     )
 
 
+def refuse_blank(asked: Body, *names: str) -> None:
+    """Hold the texts of a filter to having something in them: a list takes a blank one as absent,
+    and a bulk action would reach every row that the rest of the filter leaves.
+
+    Raises:
+        Refusal: 400 that names the member.
+    """
+    for name in names:
+        value = asked.get(name)
+        # The contract has an empty search count as absent.
+        if value is not None and not value.strip() and (name, value) != ("search", ""):
+            raise invalid(f"filter.{name}", "must not be blank; without it, any matches")
+
+
 async def _first_answer(store: Store, record: str, digest: bytes) -> bytes | None:
     stored = await store.read("GET", record)
     if not stored:

@@ -12,6 +12,7 @@ from cycles_server.governance.bulk.runs import (
     Body,
     RowSkipped,
     perform,
+    refuse_blank,
 )
 from cycles_server.governance.call import ANY_OWNER, Call, Change
 from cycles_server.governance.closing.cascade import begin_close
@@ -45,6 +46,8 @@ async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body
     asked = body["filter"]
     if not any(given(asked, name) for name in ("status", "parent_tenant_id", "search")):
         raise invalid("filter", "must name a status, a parent_tenant_id or a text to search for")
+
+    refuse_blank(asked, "search")
 
     async def matches() -> Sequence[tuple[str, str]]:
         found: list[tuple[str, str]] = []

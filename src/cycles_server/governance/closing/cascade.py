@@ -64,7 +64,8 @@ async def begin_close(
     """Turn a tenant's record CLOSED; one that is stays as it is.
 
     Args:
-        changes: other members of the record to set in the same step.
+        changes: other members of the record to set in the same step; of a tenant that is CLOSED
+            already nothing is set.
         row: where it is noted as a row of a bulk action, which leaves no entry of its own; empty
             for a close by itself.
 
@@ -85,14 +86,12 @@ async def begin_close(
     def changed(record: Record, now: int) -> Change:
         nonlocal is_new
         is_new = record.get("status") != CLOSED
+        facts = {}
         if is_new:
             at = iso_instant(now)
             tenant_body(record)  # what could not be answered is left as it is
             record.update(changes | {"status": CLOSED, "updated_at": at, "closed_at": at})
-        facts = {
-            "new_status": CLOSED if is_new else None,
-            **{name: changes.get(name) for name in TOLD},
-        }
+            facts = {"new_status": CLOSED, **{name: changes.get(name) for name in TOLD}}
         return Change("updateTenant", "tenant", tenant_id, facts, silent=bool(row))
 
     def closing(_: str, expected: bytes, replacement: bytes) -> Any:
