@@ -8,7 +8,8 @@ from typing import Any
 from cycles_conformance.casefiles.given import SHARED, UNITS
 from cycles_conformance.casefiles.templates import operation_of, templates
 from cycles_conformance.client import Answer, path_of
-from cycles_conformance.target import API_KEY, Target
+from cycles_conformance.planes import ADMIN
+from cycles_conformance.target import ADMIN_KEY, API_KEY, OPERATOR, Target
 from cycles_conformance.values import Values
 
 OPTIONAL = ("decide", "event", "list", "get", "balances")
@@ -25,7 +26,8 @@ def look(target: Target) -> None:
     prepared = target.prepare(SHARED)
     values = {"tenant": prepared.tenants["tenant"], "self": prepared.tenants["tenant"]}
     values["unit"] = UNITS[1]
-    reserved = _send(target, "reserve", values, prepared.secrets["tenant"])
+    key = {API_KEY: prepared.secrets["tenant"]}
+    reserved = _send(target, "reserve", values, key)
     if isinstance(reserved, Answer):
         target.note_answer(reserved.status)
     if isinstance(reserved, Answer) and isinstance(reserved.body, dict):
@@ -41,16 +43,21 @@ def look(target: Target) -> None:
         operation = operation_of(name)
         if operation.operation_id not in target.runtime.contract.operations:
             continue
-        answer = _send(target, name, values, prepared.secrets["tenant"])
+        answer = _send(target, name, values, key)
         if isinstance(answer, Answer) and answer.status in _NOT_THERE:
             not_offered[operation] = f"status {answer.status}"
     if "reservation" in values:
-        _send(target, "release", values, prepared.secrets["tenant"])
+        _send(target, "release", values, key)
+    # Given for the admin plane, the operator's key need not be known to the other one.
+    if OPERATOR in features and ADMIN in target.planes and operation_of("list") not in not_offered:
+        answer = _send(target, "list", values, {ADMIN_KEY: target.admin_key or ""})
+        if isinstance(answer, Answer) and answer.status == 401:
+            features.remove(OPERATOR)
     target.features = frozenset(features)
     target.not_offered = not_offered
 
 
-def _send(target: Target, name: str, values: dict[str, Any], secret: str) -> Any:
+def _send(target: Target, name: str, values: dict[str, Any], key: dict[str, str]) -> Any:
     template = templates()[name]
     operation = target.operation(operation_of(name))
     known = Values(values, {})
@@ -60,6 +67,6 @@ def _send(target: Target, name: str, values: dict[str, Any], secret: str) -> Any
         operation.method,
         path_of(operation.path, known.resolve(template.get("path", {}))),
         query=known.resolve(template.get("query", {})),
-        headers={API_KEY: secret, "Content-Type": "application/json"},
+        headers={**key, "Content-Type": "application/json"},
         body=None if body is None else json.dumps(body),
     )

@@ -31,7 +31,7 @@ from cycles_conformance.results import (
     Problem,
     RunResult,
 )
-from cycles_conformance.target import ALONE, API_KEY, GATEWAY, QUIET, Target, any_answer
+from cycles_conformance.target import ALONE, API_KEY, GATEWAY, OPERATOR, QUIET, Target, any_answer
 
 
 class Check(Protocol):
@@ -355,7 +355,9 @@ def _why_not(target: Target, check: Check) -> str:
     for feature in check.requires:
         if feature not in (QUIET, *target.features):
             return {
-                "admin_key": "no X-Admin-API-Key for the runtime plane was given",
+                OPERATOR: "the runtime plane does not know the operator's key (401 to --admin-key)"
+                if target.admin_key
+                else "no X-Admin-API-Key for the runtime plane was given",
                 "evidence": "the server sends no evidence references",
                 "rate_limit": "--no-rate-limit was given",
             }[feature]

@@ -19,6 +19,8 @@ API_KEY = "X-Cycles-API-Key"
 ADMIN_KEY = "X-Admin-API-Key"
 GATEWAY = (502, 503, 504)
 """What a gateway answers when the server behind it does not; the contract declares none of them."""
+OPERATOR = "admin_key"
+"""The runtime plane knows the operator's key."""
 QUIET = "quiet"
 """Nothing else of the run writes meanwhile."""
 RATE_LIMIT = "rate_limit"

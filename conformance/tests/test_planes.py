@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from command_line import pool
 from cycles_conformance import runner
 from cycles_conformance.casefiles.loading import CaseFileError, load
 from cycles_conformance.casefiles.templates import templates
@@ -28,6 +29,7 @@ from fake_cycles import (
     balances,
     case_file,
     granted,
+    refusal,
     reply,
     serving,
 )
@@ -353,6 +355,28 @@ def test_the_admin_plane_without_its_key_is_left_out(tmp_path: Path) -> None:
             "--cases", own_cases(tmp_path / "cases"), "--only", "the-case",
         )  # fmt: skip
     assert "no key of the admin plane was given (--admin-key)" in result.output, result.output
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_runtime_that_does_not_know_the_operator(tmp_path: Path, beside: bool) -> None:
+    """Its key is meant for the admin plane; given for the runtime alone, 401 is a verdict."""
+
+    def strict(request: Request) -> Reply:
+        if "x-admin-api-key" in request.headers:
+            return refusal(401, "UNAUTHORIZED")
+        return runtime(request)
+
+    fixtures = pool(tmp_path / "pool.json")
+    steps = "- {do: list, as: admin, expect: {status: 200}}"
+    folder = case_file(tmp_path / "cases", steps, head="given: shared\nrequires: [admin_key]")
+    with serving(strict) as one, serving(governing) as other:
+        result = cli(
+            "run", "--url", one.url, "--admin-key", "operator", "--fixtures", fixtures,
+            "--cases", folder, *(("--admin-url", other.url) if beside else ()),
+        )  # fmt: skip
+    reason = "the runtime plane does not know the operator's key (401 to --admin-key)"
+    assert (reason in result.output) is beside, result.output
+    assert ("✗ MUST the-case" in result.output) is not beside, result.output
 
 
 def test_no_key_that_nobody_has_saved(tmp_path: Path) -> None:

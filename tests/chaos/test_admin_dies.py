@@ -23,6 +23,8 @@ from support.tenants import UNIT, Tenant, new_key
 
 TENANTS = 5
 DEATHS = 8
+LONG_S = 600
+"""Beyond all deaths together on a slow machine: each costs a start, and little is done between."""
 SETTINGS = {"TENANT_CLOSE_RECONCILER_INTERVAL_MS": "500"}
 
 
@@ -35,14 +37,14 @@ class Insisting:
         self.failed: list[str] = []
 
     def ask(self, method: str, path: str, body: Any = None, **query: str) -> httpx.Response:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LONG_S
         while True:
             try:
                 answer = self.operator.http.request(
                     method, f"/v1{path}", json=body, params=query, timeout=30
                 )
             except httpx.TransportError:
-                assert time.monotonic() < deadline, "no answer for a minute"
+                assert time.monotonic() < deadline, "no answer any more"
                 time.sleep(0.02)
                 continue
             if answer.status_code >= 500:
@@ -120,6 +122,8 @@ def test_every_operation_survives_the_death_of_its_server(
         thread.start()
     for thread in lives:
         thread.join()
+    done.set()
+    killer.join()  # else two would start the server at the same time
     tenants = [Tenant(running.redis, running.url, name=name) for name in names]
     for tenant in tenants[:3]:
         for _ in range(20):
@@ -137,8 +141,6 @@ def test_every_operation_survives_the_death_of_its_server(
     admin.start()
     for thread in closing:
         thread.join()
-    done.set()
-    killer.join()
 
     assert [text for one in crew for text in one.failed] == []
     for tenant in tenants:
@@ -178,7 +180,7 @@ def check(operator: Operator, tenant: Tenant) -> None:
 
 def check_closed(operator: Operator, tenant: Tenant) -> None:
     redis, names = operator.redis, tenant.names
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while redis.hexists(names.closings, tenant.name):
         assert time.monotonic() < deadline, "the close does not come to its end"
         time.sleep(0.05)

@@ -12,7 +12,7 @@ from cycles_conformance.client import Client, TargetLost
 from cycles_conformance.planes import ADMIN, RUNTIME, URL_OPTIONS
 from cycles_conformance.provisioners import Provisioner, ProvisioningError
 from cycles_conformance.provisioners.choose import provisioner_for
-from cycles_conformance.target import Plane, Target, reach
+from cycles_conformance.target import OPERATOR, Plane, Target, reach
 
 if TYPE_CHECKING:
     from cycles_conformance.contract import Contract
@@ -98,7 +98,7 @@ def target_of(
         },
         provisioner=provisioner_of(options),
         admin_key=admin_key,
-        features=frozenset({"admin_key"} if admin_key else set()),
+        features=frozenset({OPERATOR} if admin_key else set()),
     )
 
 
