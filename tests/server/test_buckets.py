@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from support.agents import Crew, check_books
+from support.cluster import on_a_cluster
 from support.metrics import metric
 from support.operator import Operator
-from support.redis import RedisServer
 from support.running import Running
-from support.server import ADMIN_KEY, CyclesServer, free_port
+from support.server import ADMIN_KEY, CyclesServer
 from support.tenants import UNIT, Tenant, error_of, new_key
 from support.wire import eventually
 
@@ -27,22 +27,8 @@ ADMIN = {"X-Admin-API-Key": ADMIN_KEY}
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    store = RedisServer(
-        tmp_path_factory.mktemp("cluster"),
-        *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
-        port=free_port(),
-        fsync="everysec",
-    )
-    store.client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-    eventually(lambda: store.client.cluster("INFO")["cluster_state"] == "ok")
-    server = CyclesServer(
-        store.url,
-        tmp_path_factory.mktemp("server") / "log",
-        settings={"CYCLES_KEY_LAYOUT": "buckets"},
-    )
-    yield Running(server, store)
-    server.stop()
-    store.stop()
+    with on_a_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.operator import Operator
@@ -21,3 +22,11 @@ def admin(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def operator(admin: CyclesServer, store: RedisServer) -> Operator:
     return Operator(store.client, admin.url)
+
+
+@pytest.fixture
+def mortal(store: RedisServer, tmp_path: Path) -> Iterator[CyclesServer]:
+    """An admin plane that may die."""
+    one = CyclesServer(store.url, tmp_path / "log", arguments=("admin",))
+    yield one
+    one.stop()

@@ -9,12 +9,10 @@ from typing import Any
 import httpx
 import pytest
 from support.apikeys import PATH, by_key, made, revoke, stored, told, update
+from support.cluster import on_a_cluster
 from support.operator import Body, Operator
-from support.redis import RedisServer
 from support.running import Running
-from support.server import CyclesServer, free_port
 from support.tenants import UNIT, Tenant, error_of
-from support.wire import eventually
 
 from cycles_server.store.keys import Keys
 from cycles_server.store.layout import BucketLayout
@@ -117,24 +115,8 @@ def test_permissions_of_other_servers_survive_and_are_not_shown(operator: Operat
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A cluster of one node: a script that touches a second slot fails there."""
-    store = RedisServer(
-        tmp_path_factory.mktemp("cluster"),
-        *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
-        port=free_port(),
-        fsync="everysec",
-    )
-    store.client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-    eventually(lambda: store.client.cluster("INFO")["cluster_state"] == "ok")
-    server = CyclesServer(
-        store.url,
-        tmp_path_factory.mktemp("server") / "log",
-        arguments=("admin",),
-        settings={"CYCLES_KEY_LAYOUT": "buckets"},
-    )
-    yield Running(server, store)
-    server.stop()
-    store.stop()
+    with on_a_cluster(tmp_path_factory.mktemp("cluster"), "admin") as running:
+        yield running
 
 
 def test_in_buckets(cluster: Running) -> None:

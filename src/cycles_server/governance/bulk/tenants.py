@@ -46,7 +46,6 @@ async def bulk_action_tenants(store: Store, call: Call, closings: Closings, body
     asked = body["filter"]
     if not any(given(asked, name) for name in ("status", "parent_tenant_id", "search")):
         raise invalid("filter", "must name a status, a parent_tenant_id or a text to search for")
-
     refuse_blank(asked, "search")
 
     async def matches() -> Sequence[tuple[str, str]]:
